@@ -1,0 +1,104 @@
+/**
+ * Every way the product says no, declared once: a stable code, a kind, and a sentence that says what, why and what to do.
+ * Faces turn the kind into their own status and envelope. Anything thrown that is not a `Refusal` is a defect of ours.
+ */
+export type RefusalKind =
+  | 'invalid'
+  | 'unauthenticated'
+  | 'forbidden'
+  | 'notFound'
+  | 'conflict'
+  | 'tooLarge'
+  | 'overLimit'
+  | 'unavailable'
+  | 'notAcceptable'
+  | 'unsupportedMedia'
+  | 'notImplemented'
+
+export type Facts = Readonly<Record<string, unknown>>
+
+export class Refusal extends Error {
+  override readonly name = 'Refusal'
+  readonly code: string
+  readonly kind: RefusalKind
+  readonly facts: Facts
+
+  constructor(code: string, kind: RefusalKind, message: string, facts: Facts = {}) {
+    super(message)
+    this.code = code
+    this.kind = kind
+    this.facts = facts
+  }
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: each row has its own facts; the mapped type below restores them.
+type Row = readonly [RefusalKind, (facts: any) => string]
+
+function declareRefusals<Table extends Record<string, Row>>(table: Table) {
+  const make =
+    (code: string, [kind, say]: Row) =>
+    (facts: Facts = {}) =>
+      new Refusal(code, kind, say(facts), facts)
+  return Object.fromEntries(Object.entries(table).map(([code, row]) => [code, make(code, row)])) as {
+    [Code in keyof Table]: (...facts: Parameters<Table[Code][1]>) => Refusal
+  }
+}
+
+type What = { what: string; id: string }
+
+export const refuse = declareRefusals({
+  malformed: ['invalid', (f: { why: string }) => f.why],
+  notFound: ['notFound', (f: What) => `${f.what} ${f.id} could not be found.`],
+  unauthenticated: ['unauthenticated', () => 'The request you have made requires authentication.'],
+  forbidden: ['forbidden', (f: { rule: string }) => `Policy doesn't allow ${f.rule} to be performed.`],
+  nameTaken: ['conflict', (f: { what: string; name: string }) => `${f.what} '${f.name}' already exists.`],
+  inUse: ['conflict', (f: { what: string; id: string; by: string }) => `${f.what} ${f.id} is in use by ${f.by}.`],
+  tooLarge: ['tooLarge', (f: { limit: number }) => `The request is larger than ${f.limit} bytes.`],
+  notImplemented: ['notImplemented', (f: { what: string }) => `${f.what} is not offered here.`],
+
+  instanceWrongState: [
+    'conflict',
+    (f: { action: string; id: string; state: string }) =>
+      `Cannot '${f.action}' instance ${f.id} while it is in vm_state ${f.state}`,
+  ],
+  instanceBusy: [
+    'conflict',
+    (f: { id: string; operation: string }) =>
+      `Another operation is in progress: instance ${f.id} is busy with ${f.operation}. Wait for it to complete and retry.`,
+  ],
+  volumeBusy: ['conflict', (f: { operation: string }) => `Volume is busy with operation: ${f.operation}`],
+  resourceBusy: [
+    'conflict',
+    (f: { what: string; id: string; operation: string }) =>
+      `Another operation is in progress: ${f.what} ${f.id} is busy with ${f.operation}. Wait for it to complete and retry.`,
+  ],
+  volumeWrongState: ['invalid', (f: { id: string; needs: string; state: string }) =>
+    `Invalid volume: Volume ${f.id} status must be ${f.needs}, but current status is: ${f.state}.`],
+  snapshotUnusable: ['conflict', () => 'Snapshot not found or not active'],
+  snapshotHasDependents: ['invalid', (f: { id: string; why: string }) => `Invalid snapshot: Snapshot ${f.id} ${f.why}.`],
+  preflightFailed: ['conflict', (f: { message: string; errors: readonly unknown[] }) => f.message],
+  volumeTooSmall: ['invalid', (f: { size: number; needs: number }) =>
+    `Invalid input received: a volume of ${f.size} GiB cannot hold the ${f.needs} GiB of its source. Ask for at least ${f.needs} GiB.`],
+  diskHeldOpen: [
+    'conflict',
+    () =>
+      'RBD image has active watchers; refusing rollback: the disk is still held open by another process. It was retried; if it persists, find and end what holds the disk.',
+  ],
+  chainTooLong: ['conflict', (f: { id: string; depth: number }) =>
+    `Volume ${f.id} already keeps ${f.depth} snapshots in one line, the most there may be. Delete snapshots that are no longer needed and retry.`],
+  catalogueNewer: [
+    'conflict',
+    (f: { volume: string; database: number; storage: number }) =>
+      `Volume ${f.volume} is at generation ${f.storage} on its storage, and the database knows only ${f.database}: the database is older than the disks. Nothing was started. Run 'comeback recover --from-pools'.`,
+  ],
+  noHost: ['unavailable', (f: { why: string }) => `No valid host was found: ${f.why}`],
+  hostUnreachable: ['unavailable', (f: { host: string }) => `Host ${f.host} does not answer. Retry when it is back.`],
+  databaseUnavailable: ['unavailable', () => 'The database does not answer. Nothing was changed; retry shortly.'],
+  poolFull: ['unavailable', (f: { pool: string }) => `Pool ${f.pool} has too little free space for this. Free some space or ask the administrator.`],
+  imageNotUsable: ['invalid', (f: { id: string; why: string }) => `Image ${f.id} is unacceptable: ${f.why}`],
+  imageDataRefused: ['invalid', (f: { why: string }) => `Invalid image data: ${f.why}`],
+  staleEpoch: ['conflict', (f: { resource: string; given: number; seen: number }) =>
+    `A newer owner (epoch ${f.seen}) has taken over ${f.resource}; epoch ${f.given} may not act any more.`],
+  idempotencyMismatch: ['conflict', () => 'This Idempotency-Key was used for a different request. Use a new key.'],
+  hostFailure: ['unavailable', (f: { what: string }) => `The host could not do it: ${f.what}`],
+})

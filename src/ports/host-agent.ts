@@ -1,0 +1,93 @@
+/**
+ * What the core asks of the agent on one host. Every call that changes something is fenced: the proxy sends the
+ * operation's epoch along, and the agent refuses an epoch lower than one it has seen for the same instance.
+ * Calls are idempotent: what is already so succeeds. Rejections are `Refusal`s (`hostUnreachable`: outcome unknown).
+ */
+import type { HostFacts } from '../domain/host.ts'
+import type { Bytes, InstanceId, LayerId, PoolId, VolumeId } from '../domain/ids.ts'
+import type { Merge } from './storage-driver.ts'
+
+export type MachineDisk = {
+  readonly device: string
+  readonly volume: VolumeId
+  readonly pool: PoolId
+  /** Layers bottom first; the last one is the head, opened for writing. */
+  readonly chain: readonly LayerId[]
+  readonly sizeBytes: Bytes
+}
+
+/** All that a QEMU process is started from. Equal specs give equal machines: same PCI addresses, serials, MAC. */
+export type MachineSpec = {
+  readonly instance: InstanceId
+  readonly name: string
+  readonly vcpus: number
+  readonly ramMib: number
+  /** In device order; the first one boots. */
+  readonly disks: readonly MachineDisk[]
+  readonly nic: { readonly mac: string; readonly ip: string; readonly cidr: string; readonly gateway: string } | null
+  /** Blobs (kernel and ramdisk images) by image id, with kernel arguments; null: boots from its first disk. */
+  readonly directBoot: { readonly pool: PoolId; readonly kernel: string; readonly ramdisk: string | null; readonly args: string } | null
+}
+
+export type StopMode = { readonly mode: 'graceful' | 'hard'; readonly graceSeconds: number }
+
+/** `paused.space`: QEMU stopped the guest because a write found no room. */
+export type MachineView = {
+  readonly instance: InstanceId
+  readonly state: 'running' | 'paused' | 'off'
+  readonly pausedBecause: 'space' | 'io' | 'freeze' | 'other' | null
+  /** Which layer each device writes now, asked of QEMU; empty when off. */
+  readonly heads: Readonly<Record<string, LayerId>>
+  readonly startedAt: string | null
+}
+
+export type Consistency = 'application' | 'filesystem' | 'crash'
+
+export type PivotRequest = {
+  readonly instance: InstanceId
+  readonly disks: readonly { readonly device: string; readonly from: LayerId; readonly to: LayerId; readonly pool: PoolId }[]
+  /** `filesystem`: freeze through the guest agent first, within the deadline; if that fails, it is `crash` and says why. */
+  readonly consistency: 'filesystem' | 'crash'
+  readonly freezeSeconds: number
+}
+
+/** `pivoted`: all disks write the new layers. `gone`: no QEMU process, so nobody knows; the new layers are right either way. */
+export type PivotOutcome = {
+  readonly result: 'pivoted' | 'gone'
+  readonly achieved: Consistency
+  readonly why: string | null
+  /** Milliseconds the guest could not write. */
+  readonly stallMs: number
+}
+
+export type PointsRequest = {
+  readonly instance: InstanceId
+  readonly disks: readonly { readonly pool: PoolId; readonly layer: LayerId; readonly point: string }[]
+}
+
+export type HostHello = { readonly name: string; readonly facts: HostFacts; readonly pools: readonly PoolId[] }
+
+export interface HostAgent {
+  hello(): Promise<HostHello>
+  startMachine(spec: MachineSpec): Promise<void>
+  /** Resolves when the process is gone. `how` says what it took. */
+  stopMachine(instance: InstanceId, how: StopMode): Promise<{ how: 'off' | 'graceful' | 'hard' }>
+  resetMachine(instance: InstanceId): Promise<void>
+  /** Asks the guest to shut down and the same spec to start again, hard after the grace time. */
+  machine(instance: InstanceId): Promise<MachineView>
+  machines(): Promise<readonly MachineView[]>
+  /** Stops the vCPUs (nothing is written meanwhile) or lets them go on. An agent that adopts a machine paused by no live operation resumes it. */
+  pauseMachine(instance: InstanceId): Promise<void>
+  resumeMachine(instance: InstanceId): Promise<void>
+  /** Makes all disks write their new layers at one moment, or none. Looks first, so that it may be repeated. */
+  pivot(request: PivotRequest): Promise<PivotOutcome>
+  attachDisk(instance: InstanceId, disk: MachineDisk): Promise<void>
+  detachDisk(instance: InstanceId, device: string): Promise<void>
+  resizeDisk(instance: InstanceId, device: string, size: Bytes): Promise<void>
+  /** Merges inside the chain of a running machine; resolves when it is durable. Aborting cancels it without harm. */
+  mergeLive(instance: InstanceId, device: string, pool: PoolId, merge: Merge, signal?: AbortSignal): Promise<void>
+  /** The last lines of the serial console; null lines: all that is kept. */
+  console(instance: InstanceId, lines: number | null): Promise<string>
+  /** Forgets a deleted machine: console, sockets, records. */
+  forgetMachine(instance: InstanceId): Promise<void>
+}

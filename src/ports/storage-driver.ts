@@ -1,0 +1,122 @@
+/**
+ * Keeps layers and points on one pool of one kind of storage. Effects happen in the agent; the controller holds a proxy
+ * with this same port.
+ *
+ * The contract every driver passes (test/conformance/storage-driver.ts):
+ * - The caller names things beforehand, so every call may be repeated: making what exists, removing what is gone succeed.
+ * - A resolved call survives a power cut: file and directory are on the disk. A rejected one has changed nothing that a
+ *   repeat does not put right.
+ * - What a driver cannot do is said in `abilities`, never by a rejected call.
+ * - Which layer may go, what to merge and what a chain looks like is decided by `domain/layers.ts`, not here.
+ */
+import type { Bytes, InstanceId, LayerId, OperationId, PointId, PoolId, VolumeId } from '../domain/ids.ts'
+
+export type StorageAbilities = {
+  /** Who makes the point of a disk that a running machine holds open: the storage itself, or QEMU by a pivot to a new layer. */
+  readonly livePointBy: 'storage' | 'qemu'
+  /** `one`: a point is the end of a frozen layer, and the volume goes on in a new layer. `many`: points lie inside the layer. */
+  readonly pointsPerLayer: 'one' | 'many'
+  readonly sharedBetweenHosts: boolean
+}
+
+export type PointRef = { readonly layer: LayerId; readonly point: PointId }
+
+/** What a layer says about itself on the storage: enough to rebuild the database's rows. Versioned by `format`. */
+export type LayerRecord = {
+  readonly format: 1
+  /** The database that chose this name. */
+  readonly installation: string
+  readonly madeBy: OperationId
+  readonly layer: LayerId
+  readonly pool: PoolId
+  /** `head`: written by the volume · `frozen`: holds points, nobody writes · `image`: frozen, made from an upload. */
+  readonly role: 'head' | 'frozen' | 'image'
+  readonly parent: PointRef | null
+  readonly sizeBytes: Bytes
+  /** Volume that writes or wrote this layer, as it is when the record is written; null for images. */
+  readonly volume: VolumeFacts | null
+  /** The points in this layer, with the snapshots that name them. */
+  readonly points: readonly PointRecord[]
+}
+
+export type VolumeFacts = {
+  readonly id: VolumeId
+  readonly generation: number
+  readonly name: string
+  readonly project: string
+  readonly sizeBytes: Bytes
+  readonly bootable: boolean
+  readonly instance: { readonly id: InstanceId; readonly name: string; readonly device: string } | null
+}
+
+export type PointRecord = {
+  readonly point: PointId
+  readonly generation: number
+  readonly sizeBytes: Bytes
+  readonly snapshots: readonly {
+    readonly id: string
+    readonly name: string
+    readonly kind: 'user' | 'instance' | 'safety'
+    readonly createdAt: string
+    readonly metadata: Readonly<Record<string, string>>
+    readonly image: string | null
+  }[]
+}
+
+/** One layer as it lies on the storage. `record` is null when the sidecar is missing or unreadable. */
+export type FoundLayer = {
+  readonly layer: LayerId
+  readonly record: LayerRecord | null
+  readonly sizeBytes: Bytes
+  readonly allocatedBytes: Bytes
+  /** Layer that the storage itself names as its parent, if it names one. */
+  readonly backing: LayerId | null
+}
+
+export type Survey = {
+  readonly layers: readonly FoundLayer[]
+  /** Names of things in the pool that are none of ours: listed, never deleted. */
+  readonly foreign: readonly string[]
+}
+
+export type Merge = {
+  /** The lower layer, whose point nobody wants any more. It has exactly one child: `upper`. */
+  readonly lower: LayerId
+  readonly upper: LayerId
+  /** What lies below `lower`; null when `lower` starts blank. */
+  readonly base: LayerId | null
+  /** `pull`: `upper` absorbs `lower`, which goes. `push`: `upper`'s content is committed down into `lower`, and `upper` goes. */
+  readonly direction: 'pull' | 'push'
+}
+
+export interface StorageDriver {
+  readonly kind: 'qcow2' | 'rbd' | 'memory'
+  readonly pool: PoolId
+  readonly abilities: StorageAbilities
+
+  /** Makes a layer whose content is that of the point (zeros beyond its end), or blank. `from.point` may still be unmarked. */
+  newLayer(layer: LayerId, from: PointRef | null, size: Bytes, record: LayerRecord): Promise<void>
+  /** Makes the layer's present end an immutable point. With one point a layer, nobody can write the layer from then on. */
+  mark(layer: LayerId, point: PointId, record: LayerRecord): Promise<void>
+  /** Takes a mark back: the layer may be written again (`one`), or the point is removed (`many`). */
+  unmark(layer: LayerId, point: PointId, record: LayerRecord): Promise<void>
+  /** Removes the layer, its points and its record. Refused while anybody holds it open. */
+  remove(layer: LayerId): Promise<void>
+  /** Writes the layer's own record durably, replacing the former one. */
+  describe(record: LayerRecord): Promise<void>
+  readRecord(layer: LayerId): Promise<LayerRecord | null>
+  /** Makes a head that nobody has open larger. */
+  grow(layer: LayerId, size: Bytes): Promise<void>
+  /** Merges two layers that no running machine has open. Safe to be killed at any moment and repeated. */
+  merge(merge: Merge): Promise<void>
+  /** Takes the layers' own write locks and keeps them until `release`, also over an agent's death. Refused while anybody writes. */
+  hold(holder: OperationId, layers: readonly LayerId[]): Promise<void>
+  release(holder: OperationId): Promise<void>
+  /** Whether any process has the layer open for writing. */
+  hasWriter(layer: LayerId): Promise<boolean>
+  /** Turns an uploaded file (see `HostAgent.upload`) into a frozen layer, after proving that it is what it says. */
+  importUpload(layer: LayerId, upload: string, format: 'raw' | 'qcow2', record: LayerRecord): Promise<{ sizeBytes: Bytes }>
+  allocated(layers: readonly LayerId[]): Promise<Readonly<Record<LayerId, Bytes>>>
+  survey(): Promise<Survey>
+  space(): Promise<{ totalBytes: Bytes; freeBytes: Bytes }>
+}
