@@ -39,9 +39,8 @@ function declareRefusals<Table extends Record<string, Row>>(table: Table) {
     (code: string, [kind, say]: Row) =>
     (facts: Facts = {}) =>
       new Refusal(code, kind, say(facts), facts)
-  return Object.fromEntries(Object.entries(table).map(([code, row]) => [code, make(code, row)])) as {
-    [Code in keyof Table]: (...facts: Parameters<Table[Code][1]>) => Refusal
-  }
+  const makers: unknown = Object.fromEntries(Object.entries(table).map(([code, row]) => [code, make(code, row)]))
+  return makers as { [Code in keyof Table]: (...facts: Parameters<Table[Code][1]>) => Refusal }
 }
 
 type What = { what: string; id: string }
@@ -72,20 +71,29 @@ export const refuse = declareRefusals({
     (f: { what: string; id: string; operation: string }) =>
       `Another operation is in progress: ${f.what} ${f.id} is busy with ${f.operation}. Wait for it to complete and retry.`,
   ],
-  volumeWrongState: ['invalid', (f: { id: string; needs: string; state: string }) =>
-    `Invalid volume: Volume ${f.id} status must be ${f.needs}, but current status is: ${f.state}.`],
+  volumeWrongState: [
+    'invalid',
+    (f: { id: string; needs: string; state: string }) =>
+      `Invalid volume: Volume ${f.id} status must be ${f.needs}, but current status is: ${f.state}.`,
+  ],
   snapshotUnusable: ['conflict', () => 'Snapshot not found or not active'],
   snapshotHasDependents: ['invalid', (f: { id: string; why: string }) => `Invalid snapshot: Snapshot ${f.id} ${f.why}.`],
   preflightFailed: ['conflict', (f: { message: string; errors: readonly unknown[] }) => f.message],
-  volumeTooSmall: ['invalid', (f: { size: number; needs: number }) =>
-    `Invalid input received: a volume of ${f.size} GiB cannot hold the ${f.needs} GiB of its source. Ask for at least ${f.needs} GiB.`],
+  volumeTooSmall: [
+    'invalid',
+    (f: { size: number; needs: number }) =>
+      `Invalid input received: a volume of ${f.size} GiB cannot hold the ${f.needs} GiB of its source. Ask for at least ${f.needs} GiB.`,
+  ],
   diskHeldOpen: [
     'conflict',
     () =>
       'RBD image has active watchers; refusing rollback: the disk is still held open by another process. It was retried; if it persists, find and end what holds the disk.',
   ],
-  chainTooLong: ['conflict', (f: { id: string; depth: number }) =>
-    `Volume ${f.id} already keeps ${f.depth} snapshots in one line, the most there may be. Delete snapshots that are no longer needed and retry.`],
+  chainTooLong: [
+    'conflict',
+    (f: { id: string; depth: number }) =>
+      `Volume ${f.id} already keeps ${f.depth} snapshots in one line, the most there may be. Delete snapshots that are no longer needed and retry.`,
+  ],
   catalogueNewer: [
     'conflict',
     (f: { volume: string; database: number; storage: number }) =>
@@ -94,11 +102,17 @@ export const refuse = declareRefusals({
   noHost: ['unavailable', (f: { why: string }) => `No valid host was found: ${f.why}`],
   hostUnreachable: ['unavailable', (f: { host: string }) => `Host ${f.host} does not answer. Retry when it is back.`],
   databaseUnavailable: ['unavailable', () => 'The database does not answer. Nothing was changed; retry shortly.'],
-  poolFull: ['unavailable', (f: { pool: string }) => `Pool ${f.pool} has too little free space for this. Free some space or ask the administrator.`],
+  poolFull: [
+    'unavailable',
+    (f: { pool: string }) => `Pool ${f.pool} has too little free space for this. Free some space or ask the administrator.`,
+  ],
   imageNotUsable: ['invalid', (f: { id: string; why: string }) => `Image ${f.id} is unacceptable: ${f.why}`],
   imageDataRefused: ['invalid', (f: { why: string }) => `Invalid image data: ${f.why}`],
-  staleEpoch: ['conflict', (f: { resource: string; given: number; seen: number }) =>
-    `A newer owner (epoch ${f.seen}) has taken over ${f.resource}; epoch ${f.given} may not act any more.`],
+  staleEpoch: [
+    'conflict',
+    (f: { resource: string; given: number; seen: number }) =>
+      `A newer owner (epoch ${f.seen}) has taken over ${f.resource}; epoch ${f.given} may not act any more.`,
+  ],
   idempotencyMismatch: ['conflict', () => 'This Idempotency-Key was used for a different request. Use a new key.'],
   hostFailure: ['unavailable', (f: { what: string }) => `The host could not do it: ${f.what}`],
 })

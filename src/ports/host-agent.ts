@@ -26,7 +26,12 @@ export type MachineSpec = {
   readonly disks: readonly MachineDisk[]
   readonly nic: { readonly mac: string; readonly ip: string; readonly cidr: string; readonly gateway: string } | null
   /** Blobs (kernel and ramdisk images) by image id, with kernel arguments; null: boots from its first disk. */
-  readonly directBoot: { readonly pool: PoolId; readonly kernel: string; readonly ramdisk: string | null; readonly args: string } | null
+  readonly directBoot: {
+    readonly pool: PoolId
+    readonly kernel: string
+    readonly ramdisk: string | null
+    readonly args: string
+  } | null
 }
 
 export type StopMode = { readonly mode: 'graceful' | 'hard'; readonly graceSeconds: number }

@@ -10,8 +10,9 @@
  *
  * After the first `finish` the types offer only `finish`.
  */
-import type { Problem } from '../../domain/operation.ts'
+
 import type { OperationId, RequestId } from '../../domain/ids.ts'
+import type { Problem } from '../../domain/operation.ts'
 
 export type StepContext<World, Params, Done> = {
   readonly operation: OperationId
@@ -23,14 +24,13 @@ export type StepContext<World, Params, Done> = {
   readonly signal: AbortSignal
   /** Appends a progress event: bytes, percent, words. Never waited for by the effect. */
   readonly progress: (data: Readonly<Record<string, unknown>>) => void
+  /** Adds a warning to the operation; it becomes durable with this step's `done`. */
+  readonly warn: (problem: Problem) => void
 }
 
 /** Says, where an undo would stand, why a step needs none. */
 export type NoUndo = { readonly noUndo: string }
 export const noUndo = (because: string): NoUndo => ({ noUndo: because })
-
-/** What a finish may answer instead of failing: the operation is done, with this warning. */
-export type Warned<Output> = { readonly output: Output; readonly warning?: Problem }
 
 type Run<World, Params, Done, Output> = (context: StepContext<World, Params, Done>) => Promise<Output>
 type Commit<World, Params, Done, Tx, Output> = (context: StepContext<World, Params, Done>, tx: Tx) => Promise<Output>
@@ -46,7 +46,12 @@ export type Step<World, Params, Tx> =
       readonly undo: Run<World, Params, AnyDone, void> | NoUndo
     }
   | { readonly kind: 'commit'; readonly name: string; readonly do: Commit<World, Params, AnyDone, Tx, unknown> }
-  | { readonly kind: 'finish'; readonly name: string; readonly attempts: number; readonly do: Run<World, Params, AnyDone, unknown> }
+  | {
+      readonly kind: 'finish'
+      readonly name: string
+      readonly attempts: number
+      readonly do: Run<World, Params, AnyDone, unknown>
+    }
 
 export type Saga<World, Params, Tx> = {
   readonly name: string
@@ -71,7 +76,7 @@ export interface Forward<World, Params, Done, Tx> extends Past<World, Params, Do
 }
 
 export interface Past<World, Params, Done, Tx> {
-  /** `run` may return `warned(output, problem)`; when all attempts reject, the output is undefined and the rejection the warning. */
+  /** When all attempts reject, the output is undefined and the last rejection is the operation's warning. */
   finish<Name extends string, Output>(
     name: Name,
     run: Run<World, Params, Done, Output>,
@@ -93,7 +98,8 @@ function builder<World, Params, Tx>(made: Saga<World, Params, Tx>): unknown {
     return builder({ ...made, steps: [...made.steps, step] })
   }
   return {
-    step: (name: string, how: Pick<Step<World, Params, Tx> & { kind: 'step' }, 'do' | 'undo'>) => plus({ kind: 'step', name, ...how }),
+    step: (name: string, how: Pick<Step<World, Params, Tx> & { kind: 'step' }, 'do' | 'undo'>) =>
+      plus({ kind: 'step', name, ...how }),
     commit: (name: string, run: Commit<World, Params, AnyDone, Tx, unknown>) => plus({ kind: 'commit', name, do: run }),
     finish: (name: string, run: Run<World, Params, AnyDone, unknown>, options: { attempts?: number } = {}) =>
       plus({ kind: 'finish', name, attempts: options.attempts ?? defaultAttempts, do: run }),
