@@ -1,0 +1,156 @@
+/**
+ * Everything that starts a durable operation, as the faces may call it. Each command checks policy and ownership (what belongs
+ * to another project is `notFound`), starts its saga and returns at once with what the request created; whoever wants to wait
+ * uses `Operations.ended`. All refusals are `Refusal`s; nothing is written when one is thrown.
+ */
+import type { AttachmentId, Bytes, FlavorId, ImageId, InstanceId, OperationId, SnapshotId, VolumeId } from '../domain/ids.ts'
+import type { Problem } from '../domain/operation.ts'
+import type { StopMode } from '../ports/host-agent.ts'
+import type { Caller } from './caller.ts'
+
+export type Labels = Readonly<Record<string, string>>
+export type Started = { readonly operation: OperationId }
+
+/** Where a disk comes from. Sizes are bytes; null: that of the source. */
+export type DiskSource =
+  | { readonly from: 'image'; readonly image: ImageId; readonly sizeBytes: Bytes | null }
+  | { readonly from: 'snapshot'; readonly snapshot: SnapshotId; readonly sizeBytes: Bytes | null }
+  | { readonly from: 'volume'; readonly volume: VolumeId }
+  | { readonly from: 'blank'; readonly sizeBytes: Bytes }
+
+export type CreateInstance = {
+  readonly name: string
+  readonly description: string | null
+  readonly flavor: FlavorId
+  /** Image to boot from: a disk image, or an instance snapshot whose mapping then gives all disks not named below. */
+  readonly image: ImageId | null
+  /** In boot order; empty: one disk from `image`. */
+  readonly disks: readonly {
+    readonly source: DiskSource
+    readonly bootIndex: number | null
+    readonly deleteOnTermination: boolean
+    readonly device: string | null
+    readonly tag: string | null
+  }[]
+  /** `auto`: the one network there is; a fixed address may be asked for. */
+  readonly network: 'auto' | 'none' | { readonly network: string; readonly fixedIp: string | null }
+  readonly keyName: string | null
+  readonly userData: string | null
+  readonly metadata: Labels
+  readonly tags: readonly string[]
+  /** Host or availability zone asked for; null: any. */
+  readonly host: string | null
+}
+
+/** A disk by attachment's volume id or device name (`vda` or `/dev/vda`). */
+export type DiskName = string
+
+export type RollbackRequest = {
+  /** An instance snapshot (image id), or a volume snapshot or safety snapshot of one of the instance's disks; several for an undo of all. */
+  readonly target: { readonly image: ImageId } | { readonly snapshots: readonly SnapshotId[] }
+  /** Only these disks; null: all that the target has. */
+  readonly disks: readonly DiskName[] | null
+  readonly powerStateAfter: 'on' | 'off' | 'as-before'
+  readonly skipSafetySnapshot: boolean
+  readonly stop: StopMode
+}
+
+/** One finding of a preflight. `transient`: waiting may cure it. `facts` may carry the `disks` value that would work. */
+export type Finding = Problem & { readonly transient: boolean; readonly facts?: Readonly<Record<string, unknown>> }
+
+export type Preflight = {
+  readonly canRollback: boolean
+  readonly instance: InstanceId | null
+  readonly instanceName: string | null
+  readonly snapshot: string
+  /** Kind of storage of the disks: `qcow2`, `rbd`. */
+  readonly backend: string | null
+  readonly volumes: readonly {
+    readonly volume: VolumeId
+    readonly name: string
+    readonly device: string
+    readonly snapshot: SnapshotId
+    readonly sizeBytes: Bytes
+    readonly snapshotSizeBytes: Bytes
+    readonly backend: string
+  }[]
+  readonly errors: readonly Finding[]
+  readonly warnings: readonly Finding[]
+  readonly estimatedDowntimeSeconds: number
+}
+
+/** What a completed rollback operation has as its `result`. */
+export type RollbackResult = {
+  readonly instance: InstanceId
+  readonly target: string
+  readonly volumesReverted: readonly { readonly volume: VolumeId; readonly device: string; readonly elapsedSeconds: number }[]
+  readonly safetySnapshots: readonly SnapshotId[]
+  readonly durationSeconds: number
+  readonly phases: Readonly<Record<string, number>>
+  readonly powerState: 'on' | 'off'
+}
+
+export interface Commands {
+  createInstance(caller: Caller, request: CreateInstance): Promise<Started & { instance: InstanceId }>
+  startInstance(caller: Caller, instance: InstanceId): Promise<Started>
+  stopInstance(caller: Caller, instance: InstanceId, stop: StopMode): Promise<Started>
+  rebootInstance(caller: Caller, instance: InstanceId, stop: StopMode): Promise<Started>
+  deleteInstance(caller: Caller, instance: InstanceId): Promise<Started>
+  attachVolume(
+    caller: Caller,
+    request: {
+      instance: InstanceId
+      volume: VolumeId
+      device: string | null
+      deleteOnTermination: boolean
+      tag: string | null
+    },
+  ): Promise<Started & { attachment: AttachmentId; device: string }>
+  detachVolume(caller: Caller, instance: InstanceId, volume: VolumeId): Promise<Started>
+
+  createVolume(
+    caller: Caller,
+    request: { name: string; description: string | null; source: Exclude<DiskSource, { from: 'volume' }>; metadata: Labels },
+  ): Promise<Started & { volume: VolumeId }>
+  extendVolume(caller: Caller, volume: VolumeId, sizeBytes: Bytes): Promise<Started>
+  deleteVolume(caller: Caller, volume: VolumeId, options: { cascade: boolean }): Promise<Started>
+  /** In place, to any snapshot of the volume (Cinder allows only the latest); a safety snapshot first unless told otherwise. */
+  revertVolume(
+    caller: Caller,
+    volume: VolumeId,
+    snapshot: SnapshotId,
+    options: { skipSafetySnapshot: boolean },
+  ): Promise<Started>
+
+  /** `force`: also while it is attached to a running instance (crash-consistent). */
+  createVolumeSnapshot(
+    caller: Caller,
+    request: { volume: VolumeId; name: string; description: string | null; metadata: Labels; force: boolean },
+  ): Promise<Started & { snapshot: SnapshotId }>
+  deleteVolumeSnapshot(caller: Caller, snapshot: SnapshotId): Promise<Started>
+  /** Administrator: safety snapshots of all projects older than so many seconds. */
+  deleteOldSafetySnapshots(caller: Caller, olderThanSeconds: number): Promise<{ operations: readonly OperationId[] }>
+
+  /** Points of all (or the chosen) disks at one moment; a zero-byte image names them. */
+  createInstanceSnapshot(
+    caller: Caller,
+    request: {
+      instance: InstanceId
+      name: string
+      metadata: Labels
+      disks: readonly DiskName[] | null
+      consistency: 'filesystem' | 'crash'
+    },
+  ): Promise<Started & { image: ImageId }>
+  /** Also deletes the volume snapshots that it made, unless they are used elsewhere. */
+  deleteImage(caller: Caller, image: ImageId): Promise<Started>
+  /** Turns received data (already stored by the agent under `upload`) into what the image's format says. */
+  importImage(
+    caller: Caller,
+    image: ImageId,
+    upload: { name: string; sizeBytes: Bytes; md5: string; sha512: string },
+  ): Promise<Started>
+
+  preflightRollback(caller: Caller, instance: InstanceId | null, request: RollbackRequest): Promise<Preflight>
+  rollback(caller: Caller, instance: InstanceId, request: RollbackRequest): Promise<Started & { repeated: boolean }>
+}
