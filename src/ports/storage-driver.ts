@@ -9,7 +9,7 @@
  * - What a driver cannot do is said in `abilities`, never by a rejected call.
  * - Which layer may go, what to merge and what a chain looks like is decided by `domain/layers.ts`, not here.
  */
-import type { Bytes, InstanceId, LayerId, OperationId, PointId, PoolId, VolumeId } from '../domain/ids.ts'
+import type { Bytes, ImageId, InstanceId, LayerId, OperationId, PointId, PoolId, VolumeId } from '../domain/ids.ts'
 
 export type StorageAbilities = {
   /** Who makes the point of a disk that a running machine holds open: the storage itself, or QEMU by a pivot to a new layer. */
@@ -29,8 +29,12 @@ export type LayerRecord = {
   readonly madeBy: OperationId
   readonly layer: LayerId
   readonly pool: PoolId
-  /** `head`: written by the volume · `frozen`: holds points, nobody writes · `image`: frozen, made from an upload. */
-  readonly role: 'head' | 'frozen' | 'image'
+  /**
+   * `head`: written by the volume · `frozen`: nobody writes it any more · `image`: frozen, made from an upload ·
+   * `prepared`: made for a flip that had not happened (never the newest) · `successor`: made over a head for a live pivot;
+   * empty or the head's continuation, so that taking it as the head is right either way.
+   */
+  readonly role: 'head' | 'frozen' | 'image' | 'prepared' | 'successor'
   readonly parent: PointRef | null
   readonly sizeBytes: Bytes
   /** Volume that writes or wrote this layer, as it is when the record is written; null for images. */
@@ -114,8 +118,12 @@ export interface StorageDriver {
   release(holder: OperationId): Promise<void>
   /** Whether any process has the layer open for writing. */
   hasWriter(layer: LayerId): Promise<boolean>
-  /** Turns an uploaded file (see `HostAgent.upload`) into a frozen layer, after proving that it is what it says. */
+  /** Turns a received file (`incoming/<upload>` of the pool) into a frozen layer, after proving that it is what it says. Leaves the upload. */
   importUpload(layer: LayerId, upload: string, format: 'raw' | 'qcow2', record: LayerRecord): Promise<{ sizeBytes: Bytes }>
+  /** Keeps a received kernel or ramdisk as the image's blob. */
+  adoptBlob(image: ImageId, upload: string): Promise<void>
+  removeBlob(image: ImageId): Promise<void>
+  discardUpload(upload: string): Promise<void>
   allocated(layers: readonly LayerId[]): Promise<Readonly<Record<LayerId, Bytes>>>
   survey(): Promise<Survey>
   space(): Promise<{ totalBytes: Bytes; freeBytes: Bytes }>

@@ -170,7 +170,8 @@ export interface Tables {
     description: string | null
     pool_id: PoolId
     size_bytes: number
-    head_layer_id: LayerId
+    /** Null only in deleted rows. */
+    head_layer_id: ColumnType<LayerId, LayerId, LayerId | null>
     generation: Generated<number>
     state: VolumeState
     bootable: Generated<boolean>
@@ -188,7 +189,8 @@ export interface Tables {
     project_id: ProjectId
     user_id: UserId | null
     volume_id: VolumeId
-    point_id: PointId
+    /** Null while creating, and in deleted rows. */
+    point_id: PointId | null
     name: Generated<string>
     description: string | null
     kind: SnapshotKind

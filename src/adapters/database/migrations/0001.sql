@@ -158,7 +158,7 @@ create table volumes (
   description text,
   pool_id uuid not null references pools,
   size_bytes bigint not null check (size_bytes > 0),
-  head_layer_id uuid not null unique references layers,
+  head_layer_id uuid unique references layers, -- null only in deleted rows
   generation bigint not null default 0,
   state text not null check (state in ('creating', 'ready', 'error', 'deleting')),
   bootable boolean not null default false,
@@ -169,7 +169,8 @@ create table volumes (
   source_volume_id uuid,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  deleted_at timestamptz
+  deleted_at timestamptz,
+  check (head_layer_id is not null or deleted_at is not null)
 );
 create index volumes_by_project on volumes (project_id) where deleted_at is null;
 
@@ -178,7 +179,7 @@ create table volume_snapshots (
   project_id text not null,
   user_id text,
   volume_id uuid not null references volumes,
-  point_id uuid not null references points,
+  point_id uuid references points, -- null while creating and in deleted or failed rows
   name text not null default '',
   description text,
   kind text not null check (kind in ('user', 'instance', 'safety')),
