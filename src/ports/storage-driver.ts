@@ -124,6 +124,8 @@ export interface StorageDriver {
   adoptBlob(image: ImageId, upload: string): Promise<void>
   removeBlob(image: ImageId): Promise<void>
   discardUpload(upload: string): Promise<void>
+  /** Whether the layer holds no data of its own, so that its content is its parent's. Asked of layers that nobody has open. */
+  isEmpty(layer: LayerId): Promise<boolean>
   allocated(layers: readonly LayerId[]): Promise<Readonly<Record<LayerId, Bytes>>>
   survey(): Promise<Survey>
   space(): Promise<{ totalBytes: Bytes; freeBytes: Bytes }>
