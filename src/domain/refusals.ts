@@ -115,4 +115,23 @@ export const refuse = declareRefusals({
   ],
   idempotencyMismatch: ['conflict', () => 'This Idempotency-Key was used for a different request. Use a new key.'],
   hostFailure: ['unavailable', (f: { what: string }) => `The host could not do it: ${f.what}`],
+
+  // Said to the operator when something cannot be set up or started.
+  setup: ['unavailable', (f: { why: string }) => f.why],
+  badSetting: ['invalid', (f: { name: string; value: string; needs: string }) => `${f.name}='${f.value}' is not ${f.needs}.`],
+  databaseUnsafe: [
+    'unavailable',
+    (f: { setting: string; is: string; needs: string }) =>
+      `PostgreSQL has ${f.setting} = '${f.is}' where Comeback needs '${f.needs}'. Set it so and start again.`,
+  ],
+  databaseNewer: [
+    'conflict',
+    (f: { has: string; knows: string }) =>
+      `The database is at migration ${f.has} and this version of Comeback knows only up to ${f.knows}. Run the newer version.`,
+  ],
+  migrationChanged: [
+    'conflict',
+    (f: { name: string }) =>
+      `Migration ${f.name} is not the one that was applied to this database. Run the version that made it, or start with a new state.`,
+  ],
 })
