@@ -35,7 +35,7 @@ import type { StopMode } from '../ports/host-agent.ts'
 import type { PointRef } from '../ports/storage-driver.ts'
 import type { Tx } from '../ports/tables.ts'
 import type { World } from '../ports/world.ts'
-import { describeLayers, markedRecord, newLayerRecord, recordOf } from './parts/catalogue.ts'
+import { describeLayers, forgetLayers, markedRecord, newLayerRecord, recordOf } from './parts/catalogue.ts'
 import { each, saga } from './parts/define.ts'
 import { startMachine } from './parts/machine.ts'
 import { stopwatch } from './parts/stopwatch.ts'
@@ -155,6 +155,12 @@ export const replaceHeads = saga<ReplaceHeadsParams>('replace-heads')
     )
     return { seconds: rows[0]?.seconds ?? 0 }
   })
+  .afterUndo(({ params }, tx) =>
+    forgetLayers(
+      tx,
+      params.disks.map(({ next }) => next),
+    ),
+  )
   .build(({ params, done }) => ({
     instance: params.instance,
     target: params.target,

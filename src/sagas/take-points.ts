@@ -18,7 +18,7 @@ import type { Bytes, HostId, ImageId, InstanceId, LayerId, PointId, PoolId, Snap
 import type { SnapshotKind } from '../domain/volume.ts'
 import type { PivotOutcome } from '../ports/host-agent.ts'
 import type { Tx } from '../ports/tables.ts'
-import { describeLayers, markedRecord, newLayerRecord, recordOf } from './parts/catalogue.ts'
+import { describeLayers, forgetLayers, markedRecord, newLayerRecord, recordOf } from './parts/catalogue.ts'
 import { type Context, each, saga } from './parts/define.ts'
 
 export type PointedDisk = {
@@ -107,6 +107,10 @@ export const takePoints = saga<TakePointsParams>('take-points')
   })
   .afterUndo(async ({ params }, tx) => {
     const ids = params.disks.map(({ snapshot }) => snapshot.id)
+    await forgetLayers(
+      tx,
+      params.disks.flatMap(({ next }) => next ?? []),
+    )
     await tx.updateTable('volume_snapshots').set({ state: 'error', updated_at: new Date() }).where('id', 'in', ids).execute()
     if (params.image)
       await tx.updateTable('images').set({ status: 'killed', updated_at: new Date() }).where('id', '=', params.image).execute()

@@ -150,3 +150,8 @@ export async function describeLayers(world: World, layers: readonly { layer: Lay
     await world.storage(row.pool_id).describe(await recordOf(world.db, layer, volume === undefined ? {} : { volume }))
   })
 }
+
+/** The rows of layers that were named, made and taken back. */
+export async function forgetLayers(tx: Tx, layers: readonly LayerId[]): Promise<void> {
+  if (layers.length > 0) await tx.deleteFrom('layers').where('id', 'in', layers).where('state', '=', 'making').execute()
+}

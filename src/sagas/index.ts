@@ -1,0 +1,32 @@
+/** The list of sagas: recovery, the failpoints and the crash tests walk it. */
+import { createInstance } from './create-instance.ts'
+import { createVolume } from './create-volume.ts'
+import { deleteInstance } from './delete-instance.ts'
+import { deleteImage, deleteSnapshots, deleteVolume } from './delete-names.ts'
+import { importImage } from './import-image.ts'
+import { rebootInstance, startInstance, stopInstance } from './power.ts'
+import { removeLayers } from './remove-layers.ts'
+import { replaceHeads } from './replace-heads.ts'
+import { takePoints } from './take-points.ts'
+import { attachVolume, detachVolume, extendVolume } from './volume-changes.ts'
+
+export const sagas = {
+  'attach-volume': attachVolume,
+  'create-instance': createInstance,
+  'create-volume': createVolume,
+  'delete-image': deleteImage,
+  'delete-instance': deleteInstance,
+  'delete-snapshots': deleteSnapshots,
+  'delete-volume': deleteVolume,
+  'detach-volume': detachVolume,
+  'extend-volume': extendVolume,
+  'import-image': importImage,
+  'reboot-instance': rebootInstance,
+  'remove-layers': removeLayers,
+  'replace-heads': replaceHeads,
+  'start-instance': startInstance,
+  'stop-instance': stopInstance,
+  'take-points': takePoints,
+} as const
+
+export type SagaName = keyof typeof sagas
