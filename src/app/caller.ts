@@ -1,8 +1,9 @@
 /** Who asks: the facts of a validated token, and of the request. */
 import type { ProjectId, RequestId, UserId } from '../domain/ids.ts'
 import type { Origin } from '../domain/operation.ts'
+import type { Role } from '../ports/tables.ts'
 
-export type Role = 'admin' | 'member' | 'reader'
+export type { Role }
 
 export type Caller = {
   readonly user: UserId
