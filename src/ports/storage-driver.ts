@@ -79,6 +79,8 @@ export type FoundLayer = {
 
 export type Survey = {
   readonly layers: readonly FoundLayer[]
+  /** Layers of which only traces are there: a making, removing or merging that was cut short. Repeating it, or `remove`, settles them. */
+  readonly unfinished: readonly LayerId[]
   /** Names of things in the pool that are none of ours: listed, never deleted. */
   readonly foreign: readonly string[]
 }

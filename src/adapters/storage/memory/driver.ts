@@ -140,7 +140,7 @@ export class MemoryDriver implements StorageDriver {
       allocatedBytes: allocatedBytes(found),
       backing: found.parent?.layer ?? null,
     }))
-    return { layers, foreign: [] }
+    return { layers, unfinished: [], foreign: [] }
   }
 
   async space(): Promise<{ totalBytes: Bytes; freeBytes: Bytes }> {
