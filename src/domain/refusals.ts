@@ -76,6 +76,11 @@ export const refuse = declareRefusals({
     (f: { id: string; needs: string; state: string }) =>
       `Invalid volume: Volume ${f.id} status must be ${f.needs}, but current status is: ${f.state}.`,
   ],
+  revertWrongState: [
+    'conflict',
+    (f: { id: string; snapshot: string; state: string }) =>
+      `Can't revert volume ${f.id} to snapshot ${f.snapshot}. Volume's status must be 'available', but it is '${f.state}'. Detach it, or roll its instance back instead.`,
+  ],
   snapshotUnusable: ['conflict', () => 'Snapshot not found or not active'],
   snapshotHasDependents: ['invalid', (f: { id: string; why: string }) => `Invalid snapshot: Snapshot ${f.id} ${f.why}.`],
   preflightFailed: ['conflict', (f: { message: string; errors: readonly unknown[] }) => f.message],

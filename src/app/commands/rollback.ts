@@ -1,0 +1,155 @@
+/** Rollback of an instance and revert of a volume: both are the saga replace-heads. */
+import { type LayerId, newId, type OperationId, type PointId, type SnapshotId } from '../../domain/ids.ts'
+import { refuse } from '../../domain/refusals.ts'
+import type { Tx } from '../../ports/tables.ts'
+import type { ReplacedDisk, ReplaceHeadsParams } from '../../sagas/replace-heads.ts'
+import { type Caller, originOf } from '../caller.ts'
+import type { Commands, RollbackRequest } from '../commands.ts'
+import { exclusive, shared } from '../locks.ts'
+import type { Needs } from '../needs.ts'
+import { ownedInstance, ownedSnapshot, ownedVolume } from '../owned.ts'
+import { examineRollback, type PlannedDisk, preflightOf, targetName } from '../rollback-preflight.ts'
+
+type Verbs = Pick<Commands, 'preflightRollback' | 'rollback' | 'revertVolume'>
+
+const rule = 'os_compute_api:xloud_rollback:rollback'
+
+export const rollbackCommands = (needs: Needs): Verbs => ({
+  preflightRollback: (caller, instance, request) => preflightOf(needs.db, needs, caller, instance, request),
+
+  async rollback(caller, instance, request) {
+    const found = await ownedInstance(needs.db, caller, instance)
+    needs.allow(caller, rule, { project: found.project_id })
+    const { id: operation, repeated } = await needs.operations.begin<ReplaceHeadsParams>({
+      kind: 'replace-heads',
+      origin: originOf(caller),
+      digestOf: { instance, request },
+      plan: async (tx, take, by) => {
+        await take(exclusive('instance', instance))
+        const attached = await tx.selectFrom('attachments').select('volume_id').where('instance_id', '=', instance).execute()
+        await take(exclusive('volume', ...attached.map(({ volume_id }) => volume_id)))
+        await take(shared('snapshot', ...(await targetSnapshots(tx, request))))
+        if ('image' in request.target) await take(shared('image', request.target.image))
+        const { errors, planned, instance: row } = await examineRollback(tx, needs, caller, instance, request, true)
+        if (errors.length > 0 || !row)
+          throw refuse.preflightFailed({ message: errors.map(({ message }) => message).join(' '), errors })
+        const disks = []
+        for (const disk of planned) disks.push(await planDisk(tx, disk, caller, by, request.skipSafetySnapshot))
+        const wasRunning = row.state === 'running'
+        const startAfter = request.powerStateAfter === 'on' || (request.powerStateAfter === 'as-before' && wasRunning)
+        return {
+          params: {
+            target: targetName(request),
+            instance,
+            host: row.host_id,
+            wasRunning,
+            startAfter,
+            stop: request.stop,
+            disks,
+          },
+          instance,
+        }
+      },
+    })
+    return { operation, repeated }
+  },
+
+  async revertVolume(caller, id, snapshot, { skipSafetySnapshot }) {
+    const found = await ownedVolume(needs.db, caller, id)
+    needs.allow(caller, 'volume:revert_to_snapshot', { project: found.project_id })
+    const { id: operation } = await needs.operations.begin<ReplaceHeadsParams>({
+      kind: 'replace-heads',
+      origin: originOf(caller),
+      digestOf: { id, snapshot },
+      plan: async (tx, take, by) => {
+        await take([...exclusive('volume', id), ...shared('snapshot', snapshot)])
+        const planned = await planRevert(tx, caller, id, snapshot)
+        const disk = await planDisk(tx, planned, caller, by, skipSafetySnapshot)
+        const stop = { mode: 'hard', graceSeconds: 0 } as const
+        const nobody = { instance: null, host: null, wasRunning: false, startAfter: false }
+        return { params: { target: snapshot, ...nobody, stop, disks: [{ ...disk, device: null }] }, instance: null }
+      },
+    })
+    return { operation }
+  },
+})
+
+async function targetSnapshots(tx: Tx, { target }: RollbackRequest): Promise<readonly SnapshotId[]> {
+  if ('snapshots' in target) return target.snapshots
+  const image = await tx.selectFrom('images').select('snapshot_of').where('id', '=', target.image).executeTakeFirst()
+  return image?.snapshot_of?.disks.map(({ snapshot }) => snapshot) ?? []
+}
+
+/** A volume on its own: it must be attached to nothing, and the snapshot one of its own; any of them, not only the latest. */
+async function planRevert(tx: Tx, caller: Caller, id: ReplacedDisk['volume'], snapshot: SnapshotId): Promise<PlannedDisk> {
+  const volume = await ownedVolume(tx, caller, id)
+  const attached = await tx.selectFrom('attachments').select('instance_id').where('volume_id', '=', id).executeTakeFirst()
+  if (attached || volume.state !== 'ready')
+    throw refuse.revertWrongState({ id, snapshot, state: attached ? 'in-use' : volume.state })
+  const row = await ownedSnapshot(tx, caller, snapshot)
+  if (row.volume_id !== id) throw refuse.malformed({ why: `Snapshot ${snapshot} is not one of volume ${id}.` })
+  if (row.state !== 'available' || !row.point_id) throw refuse.snapshotUnusable()
+  const { layer_id: layer } = await tx
+    .selectFrom('points')
+    .select('layer_id')
+    .where('id', '=', row.point_id)
+    .executeTakeFirstOrThrow()
+  const { pool_id: pool, head_layer_id: head, size_bytes: sizeBytes, name, generation } = volume
+  return {
+    disk: { device: 'volume', boot_index: null, volume: id, name, pool, head, sizeBytes, generation },
+    target: {
+      volume: id,
+      snapshot,
+      bootIndex: null,
+      sizeBytes: row.size_bytes,
+      point: { layer, point: row.point_id },
+      usable: true,
+    },
+  }
+}
+
+/** Names everything the operation will make: the new layer, the safety snapshot and its point. */
+async function planDisk(
+  tx: Tx,
+  { disk, target }: PlannedDisk,
+  caller: Caller,
+  by: OperationId,
+  skipSafety: boolean,
+): Promise<ReplacedDisk> {
+  const next = newId<LayerId>()
+  const { volume, pool, head, sizeBytes, device } = disk
+  const layer = {
+    id: next,
+    pool_id: pool,
+    parent_point_id: target.point.point,
+    size_bytes: sizeBytes,
+    state: 'making' as const,
+    made_by: by,
+  }
+  await tx.insertInto('layers').values(layer).execute()
+  const owner = await tx.selectFrom('volumes').select('project_id').where('id', '=', volume).executeTakeFirstOrThrow()
+  const timestamp = new Date().toISOString().replace(/[-:]/g, '').replace(/\.\d+/, '')
+  const safety = {
+    snapshot: newId<SnapshotId>(),
+    point: newId<PointId>(),
+    name: `_xloud_safety_${caller.requestId}_${device}_${timestamp}`,
+    metadata: {
+      xloud_safety: 'true',
+      xloud_request_id: caller.requestId,
+      xloud_device: device,
+      xloud_rolled_back_to: target.snapshot,
+    },
+  }
+  return {
+    volume,
+    project: owner.project_id,
+    user: caller.user,
+    pool,
+    device,
+    head,
+    next,
+    from: target.point,
+    sizeBytes,
+    safety: skipSafety ? null : safety,
+  }
+}

@@ -1,0 +1,14 @@
+/** What commands ask of the rest; the composition root supplies it. */
+import type { ProjectId } from '../domain/ids.ts'
+import type { Operations } from '../ports/operations.ts'
+import type { Db } from '../ports/tables.ts'
+import type { Caller } from './caller.ts'
+
+export type Needs = {
+  readonly db: Db
+  readonly operations: Operations
+  /** Throws `forbidden` unless the policy lets the caller do this to something of that project. */
+  readonly allow: (caller: Caller, rule: string, target: { readonly project: ProjectId }) => void
+  /** Deadlines and defaults, from the configuration. */
+  readonly settings: { readonly freezeSeconds: number; readonly hostSilentSeconds: number; readonly poolReserveBytes: number }
+}
