@@ -128,6 +128,10 @@ export class MemoryDriver implements StorageDriver {
     this.#uploads.delete(upload)
   }
 
+  async isEmpty(layer: LayerId): Promise<boolean> {
+    return this.#get(layer).blocks.size === 0
+  }
+
   async allocated(layers: readonly LayerId[]): Promise<Readonly<Record<LayerId, Bytes>>> {
     return Object.fromEntries(layers.map((layer) => [layer, allocatedBytes(this.#layers.get(layer))]))
   }

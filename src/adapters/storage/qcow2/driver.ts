@@ -14,7 +14,7 @@ import { Holds } from './holds.ts'
 import { convertUpload, type LowUser } from './import-upload.ts'
 import { layerFile, PoolFiles } from './pool-files.ts'
 import { readRecordFile, writeRecordFile } from './record.ts'
-import { allocatedBytes, headerOf, surveyPool } from './survey.ts'
+import { allocatedBytes, headerOf, isEmptyImage, surveyPool } from './survey.ts'
 import { runTool, toolFailure } from './tool.ts'
 
 export type Qcow2Options = {
@@ -180,6 +180,8 @@ export class Qcow2Driver implements StorageDriver {
   removeBlob = (image: ImageId): Promise<void> => removeDurably(this.files.blob(image))
 
   discardUpload = (upload: string): Promise<void> => removeDurably(this.files.upload(upload))
+
+  isEmpty = (layer: LayerId): Promise<boolean> => isEmptyImage(this.files.layer(layer))
 
   async allocated(layers: readonly LayerId[]): Promise<Readonly<Record<LayerId, Bytes>>> {
     const sizes = await Promise.all(

@@ -17,6 +17,7 @@ export type Qcow2Header = {
   /** Incompatible features that this page does not know. */
   readonly unknownFeatures: bigint
   readonly l1Entries: number
+  readonly l1Offset: number
 }
 
 export type HeaderProblem = { readonly problem: string }
@@ -94,5 +95,6 @@ export function readHeader(cluster: Buffer): Qcow2Header | HeaderProblem {
     corrupt: (features & incompatible.corrupt) !== 0n,
     unknownFeatures: features & ~known,
     l1Entries: cluster.readUInt32BE(36),
+    l1Offset: Number(cluster.readBigUInt64BE(40)),
   }
 }

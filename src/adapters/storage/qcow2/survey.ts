@@ -1,6 +1,7 @@
 /** What lies in the pool, by looking. */
 import { open, readdir, stat } from 'node:fs/promises'
 import { asId, type Bytes, isUuid, type LayerId } from '../../../domain/ids.ts'
+import { refuse } from '../../../domain/refusals.ts'
 import type { FoundLayer, Survey } from '../../../ports/storage-driver.ts'
 import { recordWhilePushed } from '../merged-records.ts'
 import { exists, isMissing } from './durable.ts'
@@ -22,6 +23,15 @@ export async function headerOf(path: string): Promise<Qcow2Header | null> {
     if (isMissing(error)) return null
     throw error
   }
+}
+
+/** Whether no table of the image leads to anything of its own. One that was written and discarded counts as not empty. */
+export async function isEmptyImage(path: string): Promise<boolean> {
+  const header = await headerOf(path)
+  if (header === null) throw refuse.hostFailure({ what: 'the layer asked about is not there' })
+  await using file = await open(path, 'r')
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(header.l1Entries * 8), 0, header.l1Entries * 8, header.l1Offset)
+  return buffer.subarray(0, bytesRead).every((byte) => byte === 0)
 }
 
 export async function allocatedBytes(path: string): Promise<Bytes> {
