@@ -5,7 +5,7 @@
  */
 import type { HostFacts } from '../domain/host.ts'
 import type { Bytes, InstanceId, LayerId, PoolId, VolumeId } from '../domain/ids.ts'
-import type { Merge } from './storage-driver.ts'
+import type { Merge, StorageAbilities, StorageDriver } from './storage-driver.ts'
 
 export type MachineDisk = {
   readonly device: string
@@ -44,6 +44,8 @@ export type MachineView = {
   /** Which layer each device writes now, asked of QEMU; empty when off. */
   readonly heads: Readonly<Record<string, LayerId>>
   readonly startedAt: string | null
+  /** It was started, and neither stopped nor shut down by its guest: a machine that is wanted and off has died. */
+  readonly wanted: boolean
 }
 
 export type Consistency = 'application' | 'filesystem' | 'crash'
@@ -70,15 +72,47 @@ export type PointsRequest = {
   readonly disks: readonly { readonly pool: PoolId; readonly layer: LayerId; readonly point: string }[]
 }
 
-export type HostHello = { readonly name: string; readonly facts: HostFacts; readonly pools: readonly PoolId[] }
+export type PoolFacts = {
+  readonly id: PoolId
+  readonly name: string
+  readonly kind: StorageDriver['kind']
+  readonly abilities: StorageAbilities
+}
+
+export type HostHello = { readonly name: string; readonly facts: HostFacts; readonly pools: readonly PoolFacts[] }
+
+/**
+ * What happened to machines without the controller having asked for it.
+ * `shutdown`: its guest shut it down · `died`: its process ended unasked, and with `hostReboot` the whole host did ·
+ * `resync`: events before this one are not kept any more; look at `machines()`.
+ */
+export type HostEvent = { readonly seq: number; readonly at: string } & (
+  | { readonly type: 'shutdown' | 'resumed'; readonly instance: InstanceId }
+  | { readonly type: 'died'; readonly instance: InstanceId; readonly because: 'process' | 'hostReboot' }
+  | { readonly type: 'paused'; readonly instance: InstanceId; readonly because: 'space' | 'io' }
+  | { readonly type: 'resync' }
+)
+
+export interface HostEvents {
+  /** Events with seq > after, then new ones as they happen, until aborted. `seq` grows over restarts of the agent. */
+  events(after: number, signal: AbortSignal): AsyncIterable<HostEvent>
+}
+
+/** What was received, measured while it came. */
+export type Received = { readonly sizeBytes: Bytes; readonly md5: string; readonly sha512: string }
+
+export interface Uploads {
+  /** Stores the data durably as `incoming/<upload>` of the pool, replacing what was there under that name. */
+  upload(pool: PoolId, upload: string, data: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<Received>
+}
 
 export interface HostAgent {
   hello(): Promise<HostHello>
   startMachine(spec: MachineSpec): Promise<void>
   /** Resolves when the process is gone. `how` says what it took. */
   stopMachine(instance: InstanceId, how: StopMode): Promise<{ how: 'off' | 'graceful' | 'hard' }>
+  /** The power goes off and on again: a new process with the same machine. Of a machine that is off: nothing. */
   resetMachine(instance: InstanceId): Promise<void>
-  /** Asks the guest to shut down and the same spec to start again, hard after the grace time. */
   machine(instance: InstanceId): Promise<MachineView>
   machines(): Promise<readonly MachineView[]>
   /** Stops the vCPUs (nothing is written meanwhile) or lets them go on. An agent that adopts a machine paused by no live operation resumes it. */
