@@ -160,6 +160,7 @@ export const survey = z.object({
     }),
   ),
   foreign: z.array(z.string()),
+  unfinished: z.array(layerId),
 })
 
 const eventBase = { seq: z.number().int(), at: z.string() }
