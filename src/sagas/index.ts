@@ -5,6 +5,7 @@ import { deleteInstance } from './delete-instance.ts'
 import { deleteImage, deleteSnapshots, deleteVolume } from './delete-names.ts'
 import { importImage } from './import-image.ts'
 import { rebootInstance, startInstance, stopInstance } from './power.ts'
+import { recoverPool } from './recover-pool.ts'
 import { removeLayers } from './remove-layers.ts'
 import { replaceHeads } from './replace-heads.ts'
 import { takePoints } from './take-points.ts'
@@ -22,6 +23,7 @@ export const sagas = {
   'extend-volume': extendVolume,
   'import-image': importImage,
   'reboot-instance': rebootInstance,
+  'recover-pool': recoverPool,
   'remove-layers': removeLayers,
   'replace-heads': replaceHeads,
   'start-instance': startInstance,
