@@ -42,7 +42,12 @@ export const failpoints = [
   'agent.call.after',
 ] as const
 
-export type Failpoint = (typeof failpoints)[number]
+/** Points inside sagas are named after the registry: `sagas/engine/failpoints.ts` lists those of a saga. */
+export type SagaFailpoint = `saga.${string}.${string}.${string}`
+
+export type Failpoint = (typeof failpoints)[number] | SagaFailpoint
+
+const ofSaga = /^saga(\.[A-Za-z-]+){3}$/
 
 type Armed = { readonly action: 'kill' | 'pause' | 'error'; passesLeft: number }
 
@@ -51,9 +56,9 @@ const armed = new Map<string, Armed>()
 /** Arms what the text says; refuses names that are not registered. */
 export function armFailpoints(text: string): void {
   for (const part of text.split(',').filter((word) => word !== '')) {
-    const found = /^([a-z0-9.-]+)=(kill|pause|error)(?:@(\d+))?$/.exec(part.trim())
+    const found = /^([A-Za-z0-9.-]+)=(kill|pause|error)(?:@(\d+))?$/.exec(part.trim())
     const known: readonly string[] = failpoints
-    if (!found?.[1] || !known.includes(found[1])) throw new Error(`COMEBACK_FAILPOINTS: '${part}' is no known failpoint`)
+    if (!found?.[1] || !(known.includes(found[1]) || ofSaga.test(found[1]))) throw new Error(`COMEBACK_FAILPOINTS: '${part}' is no known failpoint`)
     const action = found[2] === 'kill' || found[2] === 'pause' ? found[2] : 'error'
     armed.set(found[1], { action, passesLeft: Number(found[3] ?? 1) })
   }

@@ -106,7 +106,10 @@ export const refuse = declareRefusals({
   ],
   noHost: ['unavailable', (f: { why: string }) => `No valid host was found: ${f.why}`],
   hostUnreachable: ['unavailable', (f: { host: string }) => `Host ${f.host} does not answer. Retry when it is back.`],
-  databaseUnavailable: ['unavailable', () => 'The database does not answer. Nothing was changed; retry shortly.'],
+  databaseUnavailable: [
+    'unavailable',
+    () => 'The database does not answer. Retry shortly, with the same Idempotency-Key if you gave one.',
+  ],
   poolFull: [
     'unavailable',
     (f: { pool: string }) => `Pool ${f.pool} has too little free space for this. Free some space or ask the administrator.`,
@@ -117,6 +120,12 @@ export const refuse = declareRefusals({
     'conflict',
     (f: { resource: string; given: number; seen: number }) =>
       `A newer owner (epoch ${f.seen}) has taken over ${f.resource}; epoch ${f.given} may not act any more.`,
+  ],
+  cancelled: ['conflict', () => 'The operation was cancelled; what it had done was taken back.'],
+  operationNotStuck: [
+    'conflict',
+    (f: { id: string; state: string }) =>
+      `Operation ${f.id} is ${f.state}, not stuck: only a stuck operation can be forced to end. Cancel it, or wait.`,
   ],
   idempotencyMismatch: ['conflict', () => 'This Idempotency-Key was used for a different request. Use a new key.'],
   hostFailure: ['unavailable', (f: { what: string }) => `The host could not do it: ${f.what}`],

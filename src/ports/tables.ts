@@ -21,7 +21,7 @@ import type {
   VolumeId,
 } from '../domain/ids.ts'
 import type { Fault, FlavorSpec, InstanceState } from '../domain/instance.ts'
-import type { LockMode, OperationState, Problem } from '../domain/operation.ts'
+import type { LockMode, OperationEvent, OperationState, Problem } from '../domain/operation.ts'
 import type { SnapshotKind, VolumeState } from '../domain/volume.ts'
 
 /** A moment: read as Date, written as Date or left to its default. */
@@ -291,7 +291,13 @@ export interface Tables {
     started_at: Generated<Date>
     ended_at: MaybeMoment
   }
-  operation_events: { seq: Generated<number>; operation_id: OperationId; at: Generated<Date>; type: string; data: Json<object> }
+  operation_events: {
+    seq: Generated<number>
+    operation_id: OperationId
+    at: Generated<Date>
+    type: OperationEvent['type']
+    data: Json<object>
+  }
   locks: { resource: string; operation_id: OperationId; mode: LockMode }
   audit_log: {
     seq: Generated<number>

@@ -1,6 +1,7 @@
-import { Kysely, PostgresDialect } from 'kysely'
+import { Kysely, type PostgresCursor, PostgresDialect, type PostgresPool, type PostgresQueryResult } from 'kysely'
 import pg from 'pg'
 import type { Db, Tables } from '../../ports/tables.ts'
+import { asUnavailable } from './failures.ts'
 
 const int8 = 20
 
@@ -25,13 +26,36 @@ export function connect(url: string, options: ConnectOptions = {}): pg.Pool {
     max: options.max ?? 10,
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 30_000,
+    keepAlive: true,
+    // No statement of ours takes long; one that does waits for a lock or for a dead network.
+    statement_timeout: 30_000,
+    lock_timeout: 15_000,
+    idle_in_transaction_session_timeout: 60_000,
     application_name: options.name ?? 'comeback',
     types,
   })
-  // Without a listener the loss of an idle connection would end the process.
-  pool.on('error', options.onLost ?? (() => {}))
+  // Without a listener the loss of a connection, idle or in use, would end the process. Queries on it reject by themselves.
+  const onLost = options.onLost ?? (() => {})
+  pool.on('error', onLost)
+  pool.on('connect', (client) => client.on('error', () => {}))
   return pool
 }
 
-/** The typed view of the pool. Destroying it ends the pool. */
-export const database = (pool: pg.Pool): Db => new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+/** The typed view of the pool: the database being away is `databaseUnavailable` here. Destroying it ends the pool. */
+export const database = (pool: pg.Pool): Db => new Kysely<Tables>({ dialect: new PostgresDialect({ pool: guarded(pool) }) })
+
+function guarded(pool: pg.Pool): PostgresPool {
+  return {
+    options: pool.options,
+    end: () => pool.end(),
+    async connect() {
+      const client = await pool.connect().catch(asUnavailable)
+      function query<Row>(sql: string, parameters: readonly unknown[]): Promise<PostgresQueryResult<Row>>
+      function query<Row>(cursor: PostgresCursor<Row>): PostgresCursor<Row>
+      function query(sql: unknown, parameters: readonly unknown[] = []): unknown {
+        return client.query(String(sql), [...parameters]).catch(asUnavailable)
+      }
+      return { query, release: (destroy) => client.release(destroy) }
+    },
+  }
+}

@@ -5,10 +5,10 @@
  *   beforehand. `undo` runs if `do` ran fully, in part or not at all, so it sees only the outputs of earlier steps.
  *   Every step has an undo, or says in words why it needs none.
  * - `commit`: database only. Its effect, its events and its own `done` are one transaction. Until it is done the saga can go
- *   back; a commit may refuse (throw a Refusal) and the saga goes back.
+ *   back; a commit may refuse (throw a Refusal) and the saga goes back. Once it is done there is no way back.
  * - `finish`: after the point of no return. Bounded attempts, then its failure becomes its result: a warning.
  *
- * After the first `finish` the types offer only `finish`.
+ * After the commit, or the first `finish`, the types offer only `finish`.
  */
 
 import type { OperationId, RequestId } from '../../domain/ids.ts'
@@ -72,7 +72,7 @@ export interface Forward<World, Params, Done, Tx> extends Past<World, Params, Do
   commit<Name extends string, Output>(
     name: Name,
     run: Commit<World, Params, Done, Tx, Output>,
-  ): Forward<World, Params, Done & { [Key in Name]: Output }, Tx>
+  ): Past<World, Params, Done & { [Key in Name]: Output }, Tx>
 }
 
 export interface Past<World, Params, Done, Tx> {

@@ -291,7 +291,8 @@ create table operations (
 );
 create index operations_open on operations (run_at) where state in ('pending', 'running', 'undoing', 'stuck');
 create index operations_by_instance on operations (instance_id, created_at);
-create unique index operations_idempotency on operations (project_id, user_id, idempotency_key) where idempotency_key is not null;
+create unique index operations_idempotency on operations (project_id, user_id, idempotency_key) nulls not distinct
+  where idempotency_key is not null;
 
 -- The journal: `started` before an effect, `done` after it.
 create table operation_steps (

@@ -1,0 +1,124 @@
+import { createHash } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { sql } from 'kysely'
+import { newId, type OperationId } from '../../domain/ids.ts'
+import { refuse } from '../../domain/refusals.ts'
+import type { BeginRequest } from '../../ports/operations.ts'
+import type { Db, Tx } from '../../ports/tables.ts'
+import { appendEvent } from './append-event.ts'
+import { isUnavailable } from './failures.ts'
+import { jsonb } from './json.ts'
+import { channels } from './listen.ts'
+import { GiveWay, takeLocksFor } from './take-locks.ts'
+import { transact } from './transact.ts'
+
+export type Begun = { readonly id: OperationId; readonly repeated: boolean }
+
+type GivenWay = (holders: readonly OperationId[], signal: AbortSignal) => Promise<void>
+
+/** How long a request waits for background work that was asked to give way. */
+const giveWayMs = 10_000
+const attemptsWithoutDatabase = 4
+
+/**
+ * Starts an operation. Its id is chosen before the first try, so that a try whose outcome is unknown (the connection broke on
+ * commit) is recognized by the next.
+ */
+export async function begin<Params extends object>(
+  db: Db,
+  version: number,
+  request: BeginRequest<Params>,
+  givenWay: GivenWay,
+): Promise<Begun> {
+  const id = newId<OperationId>()
+  const patience = AbortSignal.timeout(giveWayMs)
+  for (let unavailable = 0; ; ) {
+    try {
+      return await transact(db, (tx) => beginIn(tx, id, version, request))
+    } catch (error) {
+      if (error instanceof GiveWay) {
+        await givenWay(error.holders, patience)
+        if (patience.aborted) throw error.refusal
+      } else if (isUnavailable(error) && ++unavailable < attemptsWithoutDatabase) {
+        await wait(100 * unavailable)
+      } else {
+        throw error
+      }
+    }
+  }
+}
+
+async function beginIn<Params extends object>(
+  tx: Tx,
+  id: OperationId,
+  version: number,
+  { kind, origin, digestOf, preemptible = false, plan }: BeginRequest<Params>,
+): Promise<Begun> {
+  const digest = digestOf === undefined ? null : createHash('sha256').update(canonical(digestOf)).digest()
+  const { numInsertedOrUpdatedRows } = await tx
+    .insertInto('operations')
+    .values({
+      id,
+      kind,
+      version,
+      state: 'pending',
+      params: '{}',
+      preemptible,
+      project_id: origin.projectId,
+      user_id: origin.userId,
+      request_id: origin.requestId,
+      idempotency_key: origin.idempotencyKey ?? null,
+      request_digest: digest,
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst()
+  if (numInsertedOrUpdatedRows === 0n) return await earlier(tx, id, digest, origin)
+
+  const { params, instance } = await plan(tx, takeLocksFor(tx, id), id)
+  await tx
+    .updateTable('operations')
+    .set({ params: jsonb(params), instance_id: instance })
+    .where('id', '=', id)
+    .execute()
+  await sql`select pg_notify(${channels.work}, ${id})`.execute(tx)
+  await appendEvent(tx, id, 'created', { kind, instance })
+  return { id, repeated: false }
+}
+
+/** The operation that this request, or the same one before it, has started. */
+async function earlier(
+  tx: Tx,
+  id: OperationId,
+  digest: Buffer | null,
+  { projectId, userId, idempotencyKey }: BeginRequest<object>['origin'],
+): Promise<Begun> {
+  const rows = await tx
+    .selectFrom('operations')
+    .select(['id', 'request_digest'])
+    .where((row) =>
+      row.or([
+        row('id', '=', id),
+        row.and([
+          row('project_id', 'is not distinct from', projectId),
+          row('user_id', 'is not distinct from', userId),
+          row('idempotency_key', '=', idempotencyKey ?? null),
+        ]),
+      ]),
+    )
+    .execute()
+  const [found] = rows
+  if (!found) throw new Error(`operation ${id} conflicts with one that cannot be found`)
+  if (found.id === id) return { id, repeated: false }
+  if (!(found.request_digest ?? empty).equals(digest ?? empty)) throw refuse.idempotencyMismatch()
+  return { id: found.id, repeated: true }
+}
+
+const empty = Buffer.alloc(0)
+
+/** JSON whose keys are in order, so that equal requests have equal texts. */
+const canonical = (value: unknown): string =>
+  JSON.stringify(value, (_key, inner: unknown) =>
+    inner !== null && typeof inner === 'object' && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  )
