@@ -58,7 +58,8 @@ export function armFailpoints(text: string): void {
   for (const part of text.split(',').filter((word) => word !== '')) {
     const found = /^([A-Za-z0-9.-]+)=(kill|pause|error)(?:@(\d+))?$/.exec(part.trim())
     const known: readonly string[] = failpoints
-    if (!found?.[1] || !(known.includes(found[1]) || ofSaga.test(found[1]))) throw new Error(`COMEBACK_FAILPOINTS: '${part}' is no known failpoint`)
+    if (!found?.[1] || !(known.includes(found[1]) || ofSaga.test(found[1])))
+      throw new Error(`COMEBACK_FAILPOINTS: '${part}' is no known failpoint`)
     const action = found[2] === 'kill' || found[2] === 'pause' ? found[2] : 'error'
     armed.set(found[1], { action, passesLeft: Number(found[3] ?? 1) })
   }
