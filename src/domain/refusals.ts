@@ -45,7 +45,7 @@ function declareRefusals<Table extends Record<string, Row>>(table: Table) {
 
 type What = { what: string; id: string }
 
-export const refuse = declareRefusals({
+const table = {
   malformed: ['invalid', (f: { why: string }) => f.why],
   notFound: ['notFound', (f: What) => `${f.what} ${f.id} could not be found.`],
   unauthenticated: ['unauthenticated', () => 'The request you have made requires authentication.'],
@@ -128,6 +128,7 @@ export const refuse = declareRefusals({
       `Operation ${f.id} is ${f.state}, not stuck: only a stuck operation can be forced to end. Cancel it, or wait.`,
   ],
   idempotencyMismatch: ['conflict', () => 'This Idempotency-Key was used for a different request. Use a new key.'],
+  nothingToUndo: ['conflict', (f: { id: string; why: string }) => `Operation ${f.id} cannot be undone: ${f.why}.`],
   hostFailure: ['unavailable', (f: { what: string }) => `The host could not do it: ${f.what}`],
 
   // Said to the operator when something cannot be set up or started.
@@ -148,4 +149,11 @@ export const refuse = declareRefusals({
     (f: { name: string }) =>
       `Migration ${f.name} is not the one that was applied to this database. Run the version that made it, or start with a new state.`,
   ],
-})
+} satisfies Record<string, Row>
+
+export type RefusalCode = keyof typeof table
+
+export const refuse = declareRefusals(table)
+
+/** The kind of each refusal, for those who describe an interface. */
+export const kindOf = (code: RefusalCode): RefusalKind => table[code][0] as RefusalKind

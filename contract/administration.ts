@@ -1,0 +1,81 @@
+import { z } from 'zod'
+import { endpoint } from './endpoint.ts'
+import { bytes, hostId, operationId, page, pageOf, poolId, time } from './words.ts'
+
+export const auditEntry = z
+  .object({
+    seq: z.int(),
+    at: time,
+    request_id: z.string(),
+    user: z.string().nullable(),
+    project: z.string().nullable(),
+    action: z.string(),
+    target: z.string().nullable(),
+    outcome: z.string().describe("'accepted' or the code of the refusal"),
+    operation: operationId.nullable(),
+  })
+  .meta({ id: 'AuditEntry' })
+
+export const listAudit = endpoint('listAudit', {
+  method: 'GET',
+  path: '/v1/audit',
+  noun: 'administration',
+  summary: 'Who asked for what, and what came of it; latest first',
+  who: 'admin',
+  query: z.strictObject({
+    ...page,
+    user: z.string().max(64).optional(),
+    project: z.string().max(64).optional(),
+    action: z.string().max(255).optional(),
+    request_id: z.string().max(64).optional(),
+    since: time.optional(),
+  }),
+  answer: pageOf(auditEntry),
+})
+
+export const pool = z
+  .object({
+    id: poolId,
+    name: z.string(),
+    kind: z.enum(['qcow2', 'rbd', 'memory']),
+    total_bytes: bytes,
+    free_bytes: bytes,
+    measured_at: time.nullable(),
+    volumes: z.int(),
+    provisioned_bytes: bytes.describe('Sum of the sizes of its volumes'),
+    hosts: z.array(z.string()),
+  })
+  .meta({ id: 'Pool' })
+
+export const listPools = endpoint('listPools', {
+  method: 'GET',
+  path: '/v1/pools',
+  noun: 'administration',
+  summary: 'Storage pools and their space',
+  who: 'admin',
+  answer: pageOf(pool),
+})
+
+export const host = z
+  .object({
+    id: hostId,
+    name: z.string(),
+    enabled: z.boolean(),
+    disabled_reason: z.string().nullable(),
+    seen_at: time.nullable(),
+    qemu_version: z.string().nullable(),
+    accelerator: z.enum(['kvm', 'tcg']).nullable(),
+    vcpus: z.int().nullable(),
+    memory_mib: z.int().nullable(),
+    instances: z.int().describe('How many run there'),
+  })
+  .meta({ id: 'Host' })
+
+export const listHosts = endpoint('listHosts', {
+  method: 'GET',
+  path: '/v1/hosts',
+  noun: 'administration',
+  summary: 'Hosts, and when their agents were last seen',
+  who: 'admin',
+  answer: pageOf(host),
+})

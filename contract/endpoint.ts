@@ -1,0 +1,64 @@
+/** How an endpoint is described: once, for the server that checks by it, the client that is typed by it and the OpenAPI page. */
+import { z } from 'zod'
+import type { RefusalCode } from '../src/domain/refusals.ts'
+
+export const none = z.strictObject({})
+
+/** `anyone`: without a token · `project`: within the caller's project · `admin`: role admin. */
+export type Audience = 'anyone' | 'project' | 'admin'
+
+export type Endpoint<
+  Params extends z.ZodType = z.ZodType,
+  Query extends z.ZodType = z.ZodType,
+  Body extends z.ZodType = z.ZodType,
+  Answer extends z.ZodType = z.ZodType,
+> = {
+  readonly id: string
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  /** With `{names}` of `params` in it. */
+  readonly path: `/v1/${string}`
+  readonly noun: string
+  readonly summary: string
+  readonly description?: string
+  readonly who: Audience
+  readonly params: Params
+  readonly query: Query
+  readonly body: Body
+  readonly answer: Answer
+  /** `operation`: 202 with Location, or 200 with `Prefer: wait` · `events`: a stream. */
+  readonly gives: 'value' | 'operation' | 'events'
+  /** Beyond those that every endpoint may give. */
+  readonly refusals: readonly RefusalCode[]
+}
+
+type Parts<Params, Query, Body, Answer> = Pick<Endpoint, 'method' | 'path' | 'noun' | 'summary' | 'description'> & {
+  readonly who?: Audience
+  readonly params?: Params
+  readonly query?: Query
+  readonly body?: Body
+  readonly answer: Answer
+  readonly gives?: Endpoint['gives']
+  readonly refusals?: readonly RefusalCode[]
+}
+
+export function endpoint<
+  Answer extends z.ZodType,
+  Params extends z.ZodType = typeof none,
+  Query extends z.ZodType = typeof none,
+  Body extends z.ZodType = typeof none,
+>(id: string, parts: Parts<Params, Query, Body, Answer>): Endpoint<Params, Query, Body, Answer> {
+  const { who = 'project', gives = 'value', refusals = [], params = none, query = none, body = none, ...rest } = parts
+  return { id, who, gives, refusals, params, query, body, ...rest } as Endpoint<Params, Query, Body, Answer>
+}
+
+/** Refusals any endpoint with a token may give. */
+export const everywhere = ['malformed', 'unauthenticated', 'forbidden', 'databaseUnavailable'] as const satisfies RefusalCode[]
+
+/** What a caller passes: parts that may be empty may be left out. */
+export type Request<E extends Endpoint> = Part<'params', z.input<E['params']>> &
+  Part<'query', z.input<E['query']>> &
+  Part<'body', z.input<E['body']>>
+type Part<Name extends string, Value> = object extends Value
+  ? { readonly [K in Name]?: Value }
+  : { readonly [K in Name]: Value }
+export type Answer<E extends Endpoint> = z.output<E['answer']>

@@ -1,0 +1,50 @@
+/** The native interface: every endpoint, and the words in which it answers. */
+import * as administration from './administration.ts'
+import type { Endpoint } from './endpoint.ts'
+import * as instances from './instances.ts'
+import * as operations from './operations.ts'
+import * as rollbacks from './rollbacks.ts'
+import * as snapshots from './snapshots.ts'
+import * as volumeSnapshots from './volume-snapshots.ts'
+import * as volumes from './volumes.ts'
+
+const { listInstances, showInstance } = instances
+const { showSnapshotTree, takeInstanceSnapshot, deleteInstanceSnapshot } = snapshots
+const { rollBackInstance, preflightInstance, preflightSnapshot } = rollbacks
+const { listOperations, showOperation, cancelOperation, forceEndOperation, undoOperation } = operations
+const { watchOperation, watchOperations } = operations
+const { listVolumes, showVolume, createVolume, deleteVolume, revertVolume } = volumes
+const { listVolumeSnapshots, showVolumeSnapshot, takeVolumeSnapshot, deleteVolumeSnapshot } = volumeSnapshots
+const { cleanUpSafetySnapshots } = volumeSnapshots
+const { listAudit, listPools, listHosts } = administration
+
+export const endpoints = {
+  listInstances,
+  showInstance,
+  showSnapshotTree,
+  takeInstanceSnapshot,
+  deleteInstanceSnapshot,
+  rollBackInstance,
+  preflightInstance,
+  preflightSnapshot,
+  listOperations,
+  showOperation,
+  cancelOperation,
+  forceEndOperation,
+  undoOperation,
+  watchOperation,
+  watchOperations,
+  listVolumes,
+  showVolume,
+  createVolume,
+  deleteVolume,
+  revertVolume,
+  listVolumeSnapshots,
+  showVolumeSnapshot,
+  takeVolumeSnapshot,
+  deleteVolumeSnapshot,
+  cleanUpSafetySnapshots,
+  listAudit,
+  listPools,
+  listHosts,
+} as const satisfies Record<string, Endpoint>
