@@ -23,7 +23,8 @@ export const listAudit = endpoint('listAudit', {
   summary: 'Who asked for what, and what came of it; latest first',
   who: 'admin',
   query: z.strictObject({
-    ...page,
+    limit: page.limit,
+    after: z.coerce.number<string | number>().int().min(1).optional().describe('`next` of the page before'),
     user: z.string().max(64).optional(),
     project: z.string().max(64).optional(),
     action: z.string().max(255).optional(),

@@ -54,9 +54,9 @@ export type PreflightView = z.output<typeof preflight>
 /** What a done rollback has as its `result`. */
 export const rollbackResult = z
   .object({
-    instance: instanceId,
+    instance: instanceId.nullable(),
     target: z.string(),
-    volumes_reverted: z.array(z.object({ volume: volumeId, device: z.string(), elapsed_seconds: seconds })),
+    volumes_reverted: z.array(z.object({ volume: volumeId, device: z.string().nullable(), elapsed_seconds: seconds })),
     safety_snapshots: z.array(snapshotId),
     duration_seconds: seconds,
     phases: z.record(z.string(), seconds),

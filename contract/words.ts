@@ -35,14 +35,13 @@ export const labels = z.record(z.string().min(1).max(255), z.string().max(255))
 /** Disks to take, by volume id or device name (`vda`, `/dev/vda`); left out: all. */
 export const disks = z.array(z.string().min(1).max(64)).min(1).max(64)
 
-const yes = z.enum(['true', 'false'])
+export const flag = z.enum(['true', 'false'])
 
 export const page = {
   limit: z.coerce.number<string | number>().int().min(1).max(1000).default(100).describe('At most so many'),
-  after: z.string().max(64).optional().describe('`next` of the page before'),
+  after: z.guid().toLowerCase().optional().describe('`next` of the page before'),
 }
-export const everybody = { all_projects: yes.optional().describe('Of all projects; administrators only') }
-export const flag = yes
+export const everybody = { all_projects: flag.optional().describe('Of all projects; administrators only') }
 
 /** A page of a list. `next`: pass it as `after` for more; null: there is no more. */
 export const pageOf = <Item extends z.ZodType>(of: Item) => z.object({ items: z.array(of), next: z.string().nullable() })

@@ -52,7 +52,7 @@ class Machine {
       }
       if (this.here.get(disk) === gone.key) this.here.set(disk, above.get(disk) ?? null)
     }
-    if (this.shape === 'one') for (const { point } of gone.marks) this.merge(point)
+    if (this.shape === 'one') for (const { point } of gone.marks) if (point !== null) this.merge(point)
   }
 
   private merge(point: PointId) {
@@ -149,6 +149,20 @@ const moment = (key: string, at: number, marks: Record<string, string>): Moment 
   key,
   takenAt: new Date(at),
   marks: Object.entries(marks).map(([volume, p]) => ({ volume: asId<VolumeId>(volume), point: point(p) })),
+})
+
+test('a moment that is still being taken hangs where its disk stands', () => {
+  const lineage: Lineage = {
+    layers: [
+      { id: layer('l1'), parent: null },
+      { id: layer('l2'), parent: point('p1') },
+    ],
+    points: [{ id: point('p1'), layer: layer('l1'), generation: 1 }],
+  }
+  const taking: Moment = { key: 'taking', takenAt: new Date(2), marks: [{ volume: vda, point: null }] }
+  const tree = snapshotTree(new Map([[vda, layer('l2')]]), lineage, [moment('first', 1, { vda: 'p1' }), taking])
+  expect(tree.moments.map(({ parent }) => parent)).toEqual([null, 'first'])
+  expect(tree.here.get(vda)).toBe('first')
 })
 
 test('two names of one point follow one another, and a branch hangs on the name that was there when it was taken', () => {

@@ -17,7 +17,8 @@ export type MomentKey = string
 export type Moment = {
   readonly key: MomentKey
   readonly takenAt: Date
-  readonly marks: readonly { readonly volume: VolumeId; readonly point: PointId }[]
+  /** Point null: still being taken; it will lie where the disk stands now. */
+  readonly marks: readonly { readonly volume: VolumeId; readonly point: PointId | null }[]
 }
 
 /** Points of one layer are in the order of their generation. Layers and points without a moment may be left in or out. */
@@ -49,6 +50,10 @@ export function snapshotTree<M extends Moment>(
   const ordered = moments.toSorted(byTime)
   const { below, end } = walker(lineage)
   const named = namesOf(ordered)
+  const standing = (volume: VolumeId) => {
+    const head = heads.get(volume)
+    return head === undefined ? null : end(head)
+  }
 
   /** The nearest moment at or below the point. Of several that name one point: the latest that `reader` can descend from. */
   const nearest = (volume: VolumeId, from: PointId | null, reader: Moment | null): MomentKey | null => {
@@ -62,11 +67,11 @@ export function snapshotTree<M extends Moment>(
   }
   const placed = ordered.map((moment) => ({
     moment,
-    parents: new Map(moment.marks.map(({ volume, point }) => [volume, nearest(volume, point, moment)])),
+    parents: new Map(moment.marks.map(({ volume, point }) => [volume, nearest(volume, point ?? standing(volume), moment)])),
   }))
   return {
     moments: drawn(placed),
-    here: new Map([...heads].map(([volume, head]) => [volume, nearest(volume, end(head), null)])),
+    here: new Map([...heads.keys()].map((volume) => [volume, nearest(volume, standing(volume), null)])),
   }
 }
 
