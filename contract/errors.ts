@@ -12,7 +12,7 @@ export const statusOf = {
   conflict: 409,
   tooLarge: 413,
   unsupportedMedia: 415,
-  overLimit: 429,
+  overLimit: 413,
   notImplemented: 501,
   unavailable: 503,
 } as const satisfies Record<RefusalKind, number>

@@ -63,6 +63,10 @@ const administrator = all('rule:admin_api', [
   'identity:list_endpoints',
   'identity:list_services',
   'comeback:operations:force_end',
+  'comeback:operations:list_all',
+  'comeback:audit:list',
+  'comeback:pools:list',
+  'comeback:hosts:list',
 ])
 
 const member = all('rule:project_member_or_admin', [
@@ -114,6 +118,7 @@ const member = all('rule:project_member_or_admin', [
   'delete_image',
   'upload_image',
   'communitize_image',
+  'comeback:operations:cancel',
 ])
 
 const reader = all('rule:project_reader_or_admin', [

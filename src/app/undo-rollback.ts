@@ -1,0 +1,49 @@
+/** Taking back a rollback or a revert: the same again, to the safety snapshots that it made. */
+import type { InstanceId, OperationId, SnapshotId, VolumeId } from '../domain/ids.ts'
+import { refuse } from '../domain/refusals.ts'
+import type { Caller } from './caller.ts'
+import type { Commands, RollbackRequest, Started } from './commands.ts'
+import { type OperationNeeds, operationFor } from './views/operations.ts'
+
+export type UndoNeeds = OperationNeeds & { readonly commands: Pick<Commands, 'rollback' | 'revertVolume'> }
+
+export async function undoRollback(
+  needs: UndoNeeds,
+  caller: Caller,
+  id: OperationId,
+  how: Pick<RollbackRequest, 'powerStateAfter' | 'stop'>,
+): Promise<Started> {
+  const { state, instance } = await operationFor(needs, caller, id)
+  const safety = await needs.db
+    .selectFrom('volume_snapshots')
+    .select(['id', 'volume_id as volume'])
+    .where('operation_id', '=', id)
+    .where('kind', '=', 'safety')
+    .where('deleted_at', 'is', null)
+    .orderBy('device')
+    .execute()
+  const why = whyNot(state, safety.length)
+  if (why !== null) throw refuse.nothingToUndo({ id, why })
+  return await takeBack(needs, caller, instance, safety, how)
+}
+
+function whyNot(state: string, safetySnapshots: number): string | null {
+  if (state !== 'done') return `it is ${state}, and only one that is done can be`
+  if (safetySnapshots > 0) return null
+  return 'it has no safety snapshots: it is not a rollback, they were skipped, or they were deleted'
+}
+
+async function takeBack(
+  { commands }: UndoNeeds,
+  caller: Caller,
+  instance: InstanceId | null,
+  safety: readonly { id: SnapshotId; volume: VolumeId }[],
+  how: Pick<RollbackRequest, 'powerStateAfter' | 'stop'>,
+): Promise<Started> {
+  const [only] = safety
+  if (instance === null && only !== undefined) {
+    return await commands.revertVolume(caller, only.volume, only.id, { skipSafetySnapshot: false })
+  }
+  const target = { snapshots: safety.map(({ id }) => id) }
+  return await commands.rollback(caller, instance!, { target, disks: null, skipSafetySnapshot: false, ...how })
+}
