@@ -7,11 +7,15 @@ export const none = z.strictObject({})
 /** `anyone`: without a token · `project`: within the caller's project · `admin`: role admin. */
 export type Audience = 'anyone' | 'project' | 'admin'
 
+/** `operation`: 202 with Location, or 200 with `Prefer: wait` · `events`: a stream. */
+export type Gives = 'value' | 'operation' | 'events'
+
 export type Endpoint<
   Params extends z.ZodType = z.ZodType,
   Query extends z.ZodType = z.ZodType,
   Body extends z.ZodType = z.ZodType,
   Answer extends z.ZodType = z.ZodType,
+  Kind extends Gives = Gives,
 > = {
   readonly id: string
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -25,19 +29,18 @@ export type Endpoint<
   readonly query: Query
   readonly body: Body
   readonly answer: Answer
-  /** `operation`: 202 with Location, or 200 with `Prefer: wait` · `events`: a stream. */
-  readonly gives: 'value' | 'operation' | 'events'
+  readonly gives: Kind
   /** Beyond those that every endpoint may give. */
   readonly refusals: readonly RefusalCode[]
 }
 
-type Parts<Params, Query, Body, Answer> = Pick<Endpoint, 'method' | 'path' | 'noun' | 'summary' | 'description'> & {
+type Parts<Params, Query, Body, Answer, Kind> = Pick<Endpoint, 'method' | 'path' | 'noun' | 'summary' | 'description'> & {
   readonly who?: Audience
   readonly params?: Params
   readonly query?: Query
   readonly body?: Body
   readonly answer: Answer
-  readonly gives?: Endpoint['gives']
+  readonly gives?: Kind
   readonly refusals?: readonly RefusalCode[]
 }
 
@@ -46,9 +49,10 @@ export function endpoint<
   Params extends z.ZodType = typeof none,
   Query extends z.ZodType = typeof none,
   Body extends z.ZodType = typeof none,
->(id: string, parts: Parts<Params, Query, Body, Answer>): Endpoint<Params, Query, Body, Answer> {
+  Kind extends Gives = 'value',
+>(id: string, parts: Parts<Params, Query, Body, Answer, Kind>): Endpoint<Params, Query, Body, Answer, Kind> {
   const { who = 'project', gives = 'value', refusals = [], params = none, query = none, body = none, ...rest } = parts
-  return { id, who, gives, refusals, params, query, body, ...rest } as Endpoint<Params, Query, Body, Answer>
+  return { id, who, gives, refusals, params, query, body, ...rest } as Endpoint<Params, Query, Body, Answer, Kind>
 }
 
 /** Refusals any endpoint with a token may give. */

@@ -17,7 +17,7 @@ export type Mark = {
   readonly state: 'creating' | 'available' | 'error' | 'deleting'
 }
 
-export type InstanceMoment = Moment & {
+export type InstanceMoment = Omit<Moment, 'marks'> & {
   readonly kind: 'instance' | 'volume' | 'safety'
   readonly name: string
   readonly image: ImageId | null
