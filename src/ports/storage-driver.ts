@@ -10,6 +10,7 @@
  * - Which layer may go, what to merge and what a chain looks like is decided by `domain/layers.ts`, not here.
  */
 import type { Bytes, ImageId, InstanceId, LayerId, OperationId, PointId, PoolId, VolumeId } from '../domain/ids.ts'
+import type { Merge } from '../domain/layer-merges.ts'
 
 export type StorageAbilities = {
   /** Who makes the point of a disk that a running machine holds open: the storage itself, or QEMU by a pivot to a new layer. */
@@ -85,15 +86,7 @@ export type Survey = {
   readonly foreign: readonly string[]
 }
 
-export type Merge = {
-  /** The lower layer, whose point nobody wants any more. It has exactly one child: `upper`. */
-  readonly lower: LayerId
-  readonly upper: LayerId
-  /** What lies below `lower`; null when `lower` starts blank. */
-  readonly base: LayerId | null
-  /** `pull`: `upper` absorbs `lower`, which goes. `push`: `upper`'s content is committed down into `lower`, and `upper` goes. */
-  readonly direction: 'pull' | 'push'
-}
+export type { Merge }
 
 export interface StorageDriver {
   readonly kind: 'qcow2' | 'rbd' | 'memory'

@@ -46,6 +46,9 @@ export function mergeInMemory(layers: Layers, merge: Merge, pointsPerLayer: 'one
   if (childrenOf(layers, merge.lower).length !== 1) {
     throw refuse.hostFailure({ what: `layer ${merge.lower} has another child and cannot be merged` })
   }
+  if (merge.direction === 'push' && upper.size < lower.size) {
+    throw refuse.hostFailure({ what: `layer ${merge.upper} is smaller than the layer that it would be pushed into` })
+  }
   if (merge.direction === 'pull') pull(lower, upper)
   else if (pointsPerLayer === 'one') push(layers, merge, lower, upper)
   else throw refuse.hostFailure({ what: 'storage that keeps many points in a layer merges upwards only' })
