@@ -4,6 +4,7 @@ import { createVolume } from './create-volume.ts'
 import { deleteInstance } from './delete-instance.ts'
 import { deleteImage, deleteSnapshots, deleteVolume } from './delete-names.ts'
 import { importImage } from './import-image.ts'
+import { mergeLayers } from './merge-layers.ts'
 import { rebootInstance, startInstance, stopInstance } from './power.ts'
 import { recoverPool } from './recover-pool.ts'
 import { removeLayers } from './remove-layers.ts'
@@ -22,6 +23,7 @@ export const sagas = {
   'detach-volume': detachVolume,
   'extend-volume': extendVolume,
   'import-image': importImage,
+  'merge-layers': mergeLayers,
   'reboot-instance': rebootInstance,
   'recover-pool': recoverPool,
   'remove-layers': removeLayers,

@@ -1,0 +1,74 @@
+/** Keeps the rows of hosts and pools: who answers, what it has, how much room there is. */
+import type { HostId, PoolId } from '../../domain/ids.ts'
+import { newId } from '../../domain/ids.ts'
+import type { HostAgent, HostHello } from '../../ports/host-agent.ts'
+import type { StorageDriver } from '../../ports/storage-driver.ts'
+import type { Db } from '../../ports/tables.ts'
+import type { Watcher } from './loop.ts'
+
+export type HostsNeeds = {
+  readonly db: Db
+  /** Addresses of agents, from the configuration. */
+  readonly addresses: readonly string[]
+  readonly at: (address: string) => Pick<HostAgent, 'hello'> & { pool(pool: PoolId): Pick<StorageDriver, 'space'> }
+  /** An agent has answered: under this name it is this host. */
+  readonly met: (host: HostId, address: string, hello: HostHello) => Promise<void>
+}
+
+export const hostsWatcher = (needs: HostsNeeds, everyMs: number): Watcher => ({
+  name: 'hosts',
+  everyMs,
+  look: async () => {
+    const met = await Promise.allSettled(needs.addresses.map((address) => meet(needs, address)))
+    const failed = met.find((one) => one.status === 'rejected')
+    if (failed) throw failed.reason
+  },
+})
+
+async function meet(needs: HostsNeeds, address: string): Promise<void> {
+  const agent = needs.at(address)
+  const hello = await agent.hello()
+  const host = await keepHost(needs.db, address, hello)
+  await needs.met(host, address, hello)
+  for (const pool of hello.pools) {
+    const { totalBytes, freeBytes } = await agent.pool(pool.id).space()
+    await needs.db
+      .insertInto('pools')
+      .values({
+        id: pool.id,
+        name: pool.name,
+        kind: pool.kind,
+        total_bytes: totalBytes,
+        free_bytes: freeBytes,
+        measured_at: new Date(),
+      })
+      .onConflict((conflict) =>
+        conflict.column('id').doUpdateSet({ total_bytes: totalBytes, free_bytes: freeBytes, measured_at: new Date() }),
+      )
+      .execute()
+    await needs.db
+      .insertInto('pool_hosts')
+      .values({ pool_id: pool.id, host_id: host })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute()
+  }
+}
+
+async function keepHost(db: Db, address: string, { name, facts }: HostHello): Promise<HostId> {
+  const { id } = await db
+    .insertInto('hosts')
+    .values({
+      id: newId<HostId>(),
+      name,
+      agent_address: address,
+      disabled_reason: null,
+      facts: JSON.stringify(facts),
+      seen_at: new Date(),
+    })
+    .onConflict((conflict) =>
+      conflict.column('name').doUpdateSet({ agent_address: address, facts: JSON.stringify(facts), seen_at: new Date() }),
+    )
+    .returning('id')
+    .executeTakeFirstOrThrow()
+  return id
+}

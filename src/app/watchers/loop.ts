@@ -1,0 +1,19 @@
+/** A watcher compares what is with what should be, again and again; it has no memory of its own. */
+import type { Clock } from '../../ports/clock.ts'
+import type { Log } from '../../ports/log.ts'
+
+export type Watcher = { readonly name: string; readonly everyMs: number; readonly look: (signal: AbortSignal) => Promise<void> }
+
+/** Runs each watcher in turn with itself, never twice at once; a failure is logged and the next round tries again. */
+export async function runWatchers(watchers: readonly Watcher[], clock: Clock, log: Log, signal: AbortSignal): Promise<void> {
+  await Promise.all(watchers.map((watcher) => run(watcher, clock, log, signal)))
+}
+
+async function run({ name, everyMs, look }: Watcher, clock: Clock, log: Log, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await look(signal).catch((error: unknown) => {
+      if (!signal.aborted) log.warn({ err: error, watcher: name }, 'watcher failed')
+    })
+    await clock.wait(everyMs, signal).catch(() => undefined)
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * Keeps chains short: merges layers that no snapshot, image or child wants apart, one merge a pool at a time, in the background.
+ * A merge holds the volumes above the layers, and their instances, but gives way to a user's request.
+ */
+import type { HostId, InstanceId, LayerId, PoolId } from '../../domain/ids.ts'
+import { rowsAfterMerge } from '../../domain/layer-changes.ts'
+import { type PlannedMerge, planMerges } from '../../domain/layer-merges.ts'
+import { chainOf, type Forest } from '../../domain/layers.ts'
+import { Refusal } from '../../domain/refusals.ts'
+import type { Operations } from '../../ports/operations.ts'
+import type { StorageDriver } from '../../ports/storage-driver.ts'
+import type { Db, Tx } from '../../ports/tables.ts'
+import type { MergeLayersParams } from '../../sagas/merge-layers.ts'
+import { exclusive } from '../locks.ts'
+import { forestOf } from './collector.ts'
+import type { Watcher } from './loop.ts'
+import { systemOrigin } from './machines.ts'
+
+export type MergerNeeds = {
+  readonly db: Db
+  readonly operations: Operations
+  readonly storage: (pool: PoolId) => Pick<StorageDriver, 'allocated' | 'abilities'>
+}
+
+export const mergerWatcher = (needs: MergerNeeds, everyMs: number): Watcher => ({
+  name: 'merger',
+  everyMs,
+  look: async () => {
+    const pools = await needs.db.selectFrom('pools').select('id').execute()
+    for (const { id } of pools) await mergeOne(needs, id)
+  },
+})
+
+type Writer = {
+  readonly head: LayerId
+  readonly volume: string
+  readonly instance: InstanceId | null
+  readonly host: HostId | null
+  readonly device: string | null
+  readonly state: string | null
+}
+
+async function writersIn(db: Db | Tx, pool: PoolId): Promise<Writer[]> {
+  return await db
+    .selectFrom('volumes as v')
+    .leftJoin('attachments as a', 'a.volume_id', 'v.id')
+    .leftJoin('instances as i', 'i.id', 'a.instance_id')
+    .select(['v.head_layer_id as head', 'v.id as volume', 'i.id as instance', 'i.host_id as host', 'a.device', 'i.state'])
+    .where('v.pool_id', '=', pool)
+    .where('v.deleted_at', 'is', null)
+    .execute()
+}
+
+async function plan(
+  db: Db | Tx,
+  needs: MergerNeeds,
+  pool: PoolId,
+  allocated: Record<LayerId, number>,
+): Promise<{ forest: Forest; writers: Writer[]; merges: PlannedMerge[] }> {
+  const forest = await forestOf(db, pool)
+  const writers = await writersIn(db, pool)
+  const running = new Set(writers.filter(({ state }) => state === 'running').map(({ head }) => head))
+  const making = await db.selectFrom('layers').select('id').where('pool_id', '=', pool).where('state', '=', 'making').execute()
+  const kept = new Set(making.map(({ id }) => id))
+  const directions = needs.storage(pool).abilities.pointsPerLayer === 'one' ? (['pull', 'push'] as const) : (['pull'] as const)
+  return { forest, writers, merges: planMerges(forest, { allocated, running, kept, directions }) }
+}
+
+async function mergeOne(needs: MergerNeeds, pool: PoolId): Promise<void> {
+  const { db, operations } = needs
+  const layers = await db.selectFrom('layers').select('id').where('pool_id', '=', pool).where('state', '=', 'present').execute()
+  const first = await plan(db, needs, pool, {})
+  if (first.merges.length === 0) return
+  const open = await db
+    .selectFrom('operations')
+    .select('id')
+    .where('kind', '=', 'merge-layers')
+    .where('ended_at', 'is', null)
+    .executeTakeFirst()
+  if (open) return
+  const allocated = await needs.storage(pool).allocated(layers.map(({ id }) => id))
+  await operations
+    .begin<MergeLayersParams>({
+      kind: 'merge-layers',
+      origin: systemOrigin(),
+      preemptible: true,
+      plan: async (tx, take) => {
+        const [candidate] = (await plan(tx, needs, pool, allocated)).merges
+        if (!candidate) throw nothing()
+        const above = (await writersIn(tx, pool)).filter(({ head }) =>
+          chainOf(first.forest, head).includes(candidate.merge.upper),
+        )
+        await take(exclusive('instance', ...above.flatMap(({ instance }) => instance ?? [])))
+        await take(exclusive('volume', ...above.map(({ volume }) => volume)))
+        await take(exclusive('layer', candidate.merge.lower, candidate.merge.upper))
+        const { forest, writers, merges } = await plan(tx, needs, pool, allocated)
+        const planned = merges.find(
+          ({ merge }) => merge.lower === candidate.merge.lower && merge.upper === candidate.merge.upper,
+        )
+        const now = writers.filter(({ head }) => chainOf(forest, head).includes(candidate.merge.upper))
+        if (!planned || now.length !== above.length) throw nothing()
+        return { params: paramsOf(pool, forest, writers, planned), instance: null }
+      },
+    })
+    .catch((error: unknown) => {
+      if (!(error instanceof Refusal)) throw error
+    })
+}
+
+const nothing = () => new Refusal('nothingToDo', 'conflict', 'Nothing is left to merge.')
+
+function paramsOf(
+  pool: PoolId,
+  forest: Forest,
+  writers: readonly Writer[],
+  { merge, through }: PlannedMerge,
+): MergeLayersParams {
+  const machine = writers.find(({ head }) => head === through)
+  const open =
+    machine?.instance && machine.host && machine.device
+      ? { instance: machine.instance, host: machine.host, device: machine.device }
+      : null
+  const rows = rowsAfterMerge(forest, merge)
+  const moved = new Set(rows.movedPoints.map(({ id }) => id))
+  const children = forest.layers.filter(({ parent }) => parent !== null && moved.has(parent)).map(({ id }) => id)
+  const owner = writers.find(({ head }) => chainOf(forest, head).includes(merge.upper))
+  return { pool, merge, through: open, rows, children, volume: (owner?.volume as MergeLayersParams['volume']) ?? null }
+}
