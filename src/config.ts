@@ -1,0 +1,153 @@
+/** Every setting, once: its name in the environment, its unit, its default. Whoever starts a process reads them here. */
+import { createHash } from 'node:crypto'
+import { hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+import { z } from 'zod'
+
+const GiB = 1024 ** 3
+
+const seconds = (normal: number) =>
+  z.coerce
+    .number()
+    .positive()
+    .max(86_400 * 30)
+    .default(normal)
+const listenAddress = z.string().regex(/^(\[[0-9a-f:]+\]|[^:\s]+):\d{1,5}$/i, 'must be host:port')
+
+/** Settings that controller, agent and launcher share. */
+const shared = z.object({
+  /** Directory that holds everything that must survive. */
+  COMEBACK_STATE: z
+    .string()
+    .min(1)
+    .default('./.comeback')
+    .transform((path) => resolve(path)),
+  /** Directory for sockets and process notes: short, and gone after a reboot. Default: derived from the state's path. */
+  COMEBACK_RUN: z.string().min(1).optional(),
+  COMEBACK_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  /** Name of this host, as `openstack compute service list` shows it. */
+  COMEBACK_HOST_NAME: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$/, 'must be a host name')
+    .default(hostname()),
+})
+
+const controller = shared.extend({
+  COMEBACK_LISTEN: listenAddress.default('127.0.0.1:8774'),
+  /** An external PostgreSQL; default: a private one in the state directory. */
+  COMEBACK_DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'must begin with postgresql://')
+    .optional(),
+  /** What clients are told the server's address is; default: what they called it. */
+  COMEBACK_PUBLIC_URL: z.url().optional(),
+  COMEBACK_REGION: z.string().min(1).default('RegionOne'),
+  /** Agents' addresses, separated by commas: `unix:/path` or `https://host:port`. Default: the one on this box. */
+  COMEBACK_AGENTS: z.string().optional(),
+  /** A file of policy rules that override the defaults. */
+  COMEBACK_POLICY_FILE: z.string().optional(),
+  /** Password of the first user, `admin`; needed only at the very first start. */
+  COMEBACK_ADMIN_PASSWORD: z.string().min(8).optional(),
+  COMEBACK_TOKEN_SECONDS: seconds(3600),
+  /** Largest image that may be uploaded, in GiB. */
+  COMEBACK_MAX_IMAGE_GIB: z.coerce.number().positive().default(512),
+  /** How long synchronous answers wait for their operation, which goes on after that. */
+  COMEBACK_WAIT_SECONDS: seconds(600),
+  /** A host not heard of for longer counts as down. */
+  COMEBACK_HOST_SILENT_SECONDS: seconds(15),
+  /** How long a guest's file systems may stay frozen for a snapshot. */
+  COMEBACK_FREEZE_SECONDS: seconds(10),
+  /** Free space, in MiB, below which nothing new is made in a pool. */
+  COMEBACK_POOL_RESERVE_MIB: z.coerce.number().nonnegative().default(512),
+  /** How often the database is dumped into the pool. */
+  COMEBACK_DUMP_SECONDS: seconds(3600),
+})
+
+const agent = shared.extend({
+  /** The pool's directory; default: `pool` in the state directory. */
+  COMEBACK_POOL: z.string().min(1).optional(),
+  COMEBACK_POOL_NAME: z.string().min(1).default('local'),
+  /** User that QEMU runs as when the agent is root. */
+  COMEBACK_QEMU_USER: z.string().default('comeback'),
+  /** Also listen for controllers of other hosts, with mutual TLS. */
+  COMEBACK_AGENT_LISTEN: listenAddress.optional(),
+  COMEBACK_AGENT_KEY: z.string().optional(),
+  COMEBACK_AGENT_CERT: z.string().optional(),
+  COMEBACK_AGENT_CA: z.string().optional(),
+})
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** A wrong setting is said in one sentence, with its name. */
+export class BadSetting extends Error {
+  override readonly name = 'BadSetting'
+}
+
+function read<Schema extends z.ZodType>(schema: Schema, env: Environment): z.infer<Schema> {
+  const ours = Object.fromEntries(Object.entries(env).filter(([name, value]) => name.startsWith('COMEBACK_') && value !== ''))
+  const result = schema.safeParse(ours)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  throw new BadSetting(`The setting ${String(issue?.path[0])} is not usable: ${issue?.message}.`)
+}
+
+/** Where sockets live: short whatever the state's path is, for a socket's address has at most 107 bytes. */
+export function runtimeDirectory(state: string, env: Environment): string {
+  const name = createHash('sha256').update(state).digest('hex').slice(0, 12)
+  if (process.getuid?.() === 0) return join('/run/comeback', name)
+  return join(env['XDG_RUNTIME_DIR'] ?? `/tmp/comeback-${process.getuid?.() ?? 0}`, `comeback-${name}`)
+}
+
+const sharedOf = (settings: z.infer<typeof shared>, env: Environment) => ({
+  state: settings.COMEBACK_STATE,
+  run: settings.COMEBACK_RUN ?? runtimeDirectory(settings.COMEBACK_STATE, env),
+  logLevel: settings.COMEBACK_LOG_LEVEL,
+  hostName: settings.COMEBACK_HOST_NAME,
+})
+
+export function controllerConfig(env: Environment = process.env) {
+  const settings = read(controller, env)
+  const base = sharedOf(settings, env)
+  const split = settings.COMEBACK_LISTEN.lastIndexOf(':')
+  return {
+    ...base,
+    listen: {
+      host: settings.COMEBACK_LISTEN.slice(0, split).replace(/^\[|\]$/g, ''),
+      port: Number(settings.COMEBACK_LISTEN.slice(split + 1)),
+    },
+    databaseUrl: settings.COMEBACK_DATABASE_URL ?? null,
+    publicUrl: settings.COMEBACK_PUBLIC_URL?.replace(/\/+$/, '') ?? null,
+    region: settings.COMEBACK_REGION,
+    agents: settings.COMEBACK_AGENTS?.split(',').map((address) => address.trim()) ?? [`unix:${agentSocket(base.run)}`],
+    policyFile: settings.COMEBACK_POLICY_FILE ?? null,
+    adminPassword: settings.COMEBACK_ADMIN_PASSWORD ?? null,
+    tokenSeconds: settings.COMEBACK_TOKEN_SECONDS,
+    maxImageBytes: settings.COMEBACK_MAX_IMAGE_GIB * GiB,
+    waitSeconds: settings.COMEBACK_WAIT_SECONDS,
+    hostSilentSeconds: settings.COMEBACK_HOST_SILENT_SECONDS,
+    freezeSeconds: settings.COMEBACK_FREEZE_SECONDS,
+    poolReserveBytes: settings.COMEBACK_POOL_RESERVE_MIB * 1024 ** 2,
+    dumpSeconds: settings.COMEBACK_DUMP_SECONDS,
+  }
+}
+
+export function agentConfig(env: Environment = process.env) {
+  const settings = read(agent, env)
+  const base = sharedOf(settings, env)
+  const { COMEBACK_AGENT_LISTEN: listen, COMEBACK_AGENT_KEY: key, COMEBACK_AGENT_CERT: cert, COMEBACK_AGENT_CA: ca } = settings
+  if (listen && !(key && cert && ca))
+    throw new BadSetting('COMEBACK_AGENT_LISTEN also needs COMEBACK_AGENT_KEY, COMEBACK_AGENT_CERT and COMEBACK_AGENT_CA.')
+  return {
+    ...base,
+    socket: agentSocket(base.run),
+    pool: { directory: settings.COMEBACK_POOL ?? join(base.state, 'pool'), name: settings.COMEBACK_POOL_NAME },
+    qemuUser: settings.COMEBACK_QEMU_USER,
+    tls: listen && key && cert && ca ? { listen, key, cert, ca } : null,
+  }
+}
+
+/** The agent's socket on this box. */
+export const agentSocket = (run: string): string => join(run, 'agent.sock')
+
+export type ControllerConfig = ReturnType<typeof controllerConfig>
+export type AgentConfig = ReturnType<typeof agentConfig>
