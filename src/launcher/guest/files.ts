@@ -1,0 +1,12 @@
+import { readFile } from 'node:fs/promises'
+
+/** The guest's own scripts, with their place and mode in it. */
+export const guestFiles = {
+  init: '/sbin/init',
+  shutdown: '/sbin/shutdown',
+  'udhcpc.script': '/usr/share/udhcpc/default.script',
+  writer: '/bin/writer',
+} as const
+
+export const guestFile = (name: keyof typeof guestFiles | 'initramfs-init'): Promise<Buffer> =>
+  readFile(new URL(`./files/${name}`, import.meta.url))
