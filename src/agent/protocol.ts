@@ -101,6 +101,7 @@ export const poolCalls = {
   adoptBlob: changes(z.tuple([wire.imageId, wire.uploadName]), nothing),
   removeBlob: changes(z.tuple([wire.imageId]), nothing),
   discardUpload: changes(z.tuple([wire.uploadName]), nothing),
+  keepDatabaseDump: changes(z.tuple([wire.uploadName, z.number().int().positive()]), nothing),
   isEmpty: reads(z.tuple([wire.layerId]), z.boolean()),
   allocated: reads(z.tuple([z.array(wire.layerId)]), z.record(wire.layerId, wire.bytes)),
   survey: reads(z.tuple([]), wire.survey),

@@ -119,6 +119,8 @@ export interface StorageDriver {
   adoptBlob(image: ImageId, upload: string): Promise<void>
   removeBlob(image: ImageId): Promise<void>
   discardUpload(upload: string): Promise<void>
+  /** Keeps a received dump of the database beside the layers, under its upload name, and only the newest `keep` of them. */
+  keepDatabaseDump(upload: string, keep: number): Promise<void>
   /** Whether the layer holds no data of its own, so that its content is its parent's. Asked of layers that nobody has open. */
   isEmpty(layer: LayerId): Promise<boolean>
   allocated(layers: readonly LayerId[]): Promise<Readonly<Record<LayerId, Bytes>>>

@@ -124,6 +124,10 @@ export class MemoryDriver implements StorageDriver {
     this.#blobs.delete(image)
   }
 
+  async keepDatabaseDump(upload: string): Promise<void> {
+    this.#uploads.delete(upload)
+  }
+
   async discardUpload(upload: string): Promise<void> {
     this.#uploads.delete(upload)
   }

@@ -2,7 +2,7 @@
  * Layers as qcow2 files in a directory, one point a file. Runs in the agent. It makes files itself and asks `qemu-img` only
  * where data or other people's images are read; who has a file open is asked of the file's own locks (`holds.ts`).
  */
-import { mkdir, open, rename, rm, statfs } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Bytes, ImageId, LayerId, OperationId, PointId, PoolId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
@@ -180,6 +180,20 @@ export class Qcow2Driver implements StorageDriver {
   removeBlob = (image: ImageId): Promise<void> => removeDurably(this.files.blob(image))
 
   discardUpload = (upload: string): Promise<void> => removeDurably(this.files.upload(upload))
+
+  async keepDatabaseDump(upload: string, keep: number): Promise<void> {
+    const { database, incoming } = this.files
+    await mkdir(database, { recursive: true, mode: 0o700 })
+    const from = this.files.upload(upload)
+    if (await exists(from)) {
+      await sync(from)
+      await rename(from, join(database, upload))
+    }
+    const kept = (await readdir(database)).sort().reverse()
+    for (const old of kept.slice(keep)) await rm(join(database, old), { force: true })
+    await sync(database)
+    await sync(incoming)
+  }
 
   isEmpty = (layer: LayerId): Promise<boolean> => isEmptyImage(this.files.layer(layer))
 

@@ -7,7 +7,7 @@
  *   layers/<layer>.pushing    `layer` is being committed into the one it stands upon
  *   incoming/<upload>         data being received
  *   blobs/<image>             kernels and ramdisks
- *   database/                 dumps of the database
+ *   database/<dump>           dumps of the database, newest name last
  */
 import { join } from 'node:path'
 import { asId, type ImageId, isUuid, type LayerId } from '../../../domain/ids.ts'
@@ -27,6 +27,7 @@ export class PoolFiles {
   readonly layers: string
   readonly incoming: string
   readonly blobs: string
+  readonly database: string
   readonly identity: string
 
   constructor(directory: string) {
@@ -34,6 +35,7 @@ export class PoolFiles {
     this.layers = join(directory, 'layers')
     this.incoming = join(directory, 'incoming')
     this.blobs = join(directory, 'blobs')
+    this.database = join(directory, 'database')
     this.identity = join(directory, 'pool.json')
   }
 
