@@ -48,7 +48,7 @@ export interface Journal {
   done(step: string, output: unknown, warnings: readonly Problem[]): Promise<void>
   /** Runs the effect and writes its `done` in one transaction. Rejects as the effect does, having changed nothing. */
   commit(step: string, effect: (tx: Tx) => Promise<Committed>): Promise<void>
-  /** The step failed, and with it the operation: from now on it goes back. */
+  /** The step failed, and with it the operation: from now on it goes back. A step that had not started has attempt 0. */
   failed(step: string, problem: Problem): Promise<void>
   /** A step after the point of no return failed for good: its problem becomes a warning of the operation. */
   gaveUp(step: string, problem: Problem): Promise<void>

@@ -44,7 +44,7 @@ export function journalOf(db: Db, { operation, epoch }: Pick<Claim, 'operation' 
     }
     await tx
       .insertInto('operation_steps')
-      .values({ operation_id: operation, step, ...columns })
+      .values({ operation_id: operation, step, attempt: state === 'failed' ? 0 : 1, ...columns })
       .onConflict((conflict) => conflict.columns(['operation_id', 'step']).doUpdateSet(columns))
       .execute()
   }

@@ -18,6 +18,7 @@ import {
   contextOf,
   failureIn,
   isSettled,
+  noRemarks,
   outputsBefore,
   type Run,
   type StepOf,
@@ -62,12 +63,13 @@ async function act(run: Run, step: StepOf<'step' | 'finish'>, story: Story): Pro
     await run.journal.started(step.name, attempt)
     note(story, step, 'started', { attempt })
     await reach(run, step, 'before-effect')
-    const warnings: Problem[] = []
-    const context = contextOf(run, step.name, outputsBefore(run.saga, story, step.name), signal, warnings)
+    const remarks = noRemarks()
+    const context = contextOf(run, step.name, outputsBefore(run.saga, story, step.name), signal, remarks)
     const tried = await attempted(async () => asJournalled(await step.do(context)))
+    await remarks.progress
     await reach(run, step, 'after-effect')
     if ('output' in tried) {
-      await run.journal.done(step.name, tried.output, warnings)
+      await run.journal.done(step.name, tried.output, remarks.warnings)
       note(story, step, 'done', tried)
       await reach(run, step, 'after-done')
       return null
@@ -87,17 +89,16 @@ const attemptsOf = ({ pace }: Run, step: StepOf<'step' | 'finish'>, error: unkno
 async function commit(run: Run, step: StepOf<'commit'>, story: Story): Promise<Problem | null> {
   leaveIfAsked(run)
   if (run.cancel.aborted) return problemOf(refuse.cancelled())
-  const context = (warnings: Problem[]) =>
-    contextOf(run, step.name, outputsBefore(run.saga, story, step.name), run.stop, warnings)
+  const done = outputsBefore(run.saga, story, step.name)
   let output: unknown = null
   await reach(run, step, 'before-commit')
   const rejection = await inTransaction<Committed>(
     (effect) => run.journal.commit(step.name, effect),
     async (tx) => {
-      const warnings: Problem[] = []
-      output = asJournalled(await step.do(context(warnings), tx))
+      const remarks = noRemarks()
+      output = asJournalled(await step.do(contextOf(run, step.name, done, run.stop, remarks), tx))
       await reach(run, step, 'inside-commit')
-      return { output, warnings }
+      return { output, warnings: remarks.warnings }
     },
   )
   if (rejection) {
@@ -117,17 +118,18 @@ async function goBack(run: Run, story: Story, because: Problem): Promise<Ending>
     await reach(run, step, 'before-undoing')
     await run.journal.undoing(step.name)
     await reach(run, step, 'before-undo')
-    const warnings: Problem[] = []
-    const context = contextOf(run, step.name, outputsBefore(run.saga, story, step.name), run.stop, warnings)
+    const remarks = noRemarks()
+    const context = contextOf(run, step.name, outputsBefore(run.saga, story, step.name), run.stop, remarks)
     const { undo } = step
     const tried = await attempted(() => undo(context))
+    await remarks.progress
     await reach(run, step, 'after-undo')
     if ('error' in tried) {
       run.stop.throwIfAborted()
       report(run, step.name, run.claim.attempts + 1, tried.error)
       return stick(run, step.name, problemOf(tried.error))
     }
-    await run.journal.undone(step.name, warnings)
+    await run.journal.undone(step.name, remarks.warnings)
     await reach(run, step, 'after-undone')
   }
   return endAsUndone(run, story, because)
@@ -135,7 +137,7 @@ async function goBack(run: Run, story: Story, because: Problem): Promise<Ending>
 
 async function endAsUndone(run: Run, story: Story, because: Problem): Promise<Ending> {
   const { afterUndo } = run.saga
-  const context = contextOf(run, end.name, outputsBefore(run.saga, story), run.stop, [])
+  const context = contextOf(run, end.name, outputsBefore(run.saga, story), run.stop, noRemarks())
   await reach(run, end, 'before-undone')
   const rejection = await inTransaction<void>(
     (effect) => run.journal.wentBack(because, effect),

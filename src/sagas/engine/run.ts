@@ -59,8 +59,11 @@ export const failureIn = ({ steps }: AnySaga, story: Story): Problem | null => {
 export const stepsToUndo = ({ steps }: AnySaga, story: Story): StepOf<'step'>[] =>
   steps
     .filter((step): step is StepOf<'step'> => step.kind === 'step')
-    .filter(({ name }) => story.has(name) && story.get(name)?.state !== 'undone')
+    .filter(({ name }) => hasBegun(story.get(name)) && story.get(name)?.state !== 'undone')
     .toReversed()
+
+/** A step that was cancelled before its first attempt has nothing to undo. */
+const hasBegun = (entry: { attempt: number } | undefined): boolean => entry !== undefined && entry.attempt > 0
 
 /** Outputs of the steps before this one (of all, without a name), as they read in the journal. */
 export function outputsBefore({ steps }: AnySaga, story: Story, name?: string): Record<string, unknown> {
@@ -82,12 +85,16 @@ export function outputsBefore({ steps }: AnySaga, story: Story, name?: string): 
 /** A step undone since keeps its output, if it ever had one. */
 const wasDone = (state: StepState, output: unknown): boolean => state === 'done' || (back.includes(state) && output != null)
 
+/** What a step says besides its output. */
+export type Remarks = { readonly warnings: Problem[]; progress: Promise<void> }
+export const noRemarks = (): Remarks => ({ warnings: [], progress: Promise.resolve() })
+
 export const contextOf = (
   { claim, world, journal, log }: Run,
   step: string,
   done: Record<string, unknown>,
   signal: AbortSignal,
-  warnings: Problem[],
+  remarks: Remarks,
 ): StepContext<never, never, Record<string, unknown>> => ({
   operation: claim.operation,
   requestId: claim.requestId,
@@ -96,9 +103,10 @@ export const contextOf = (
   world: world as never,
   done,
   signal,
-  warn: (problem) => void warnings.push(problem),
-  progress: (data) =>
-    void journal
-      .progress(step, data)
-      .catch((error: unknown) => log.debug({ operation: claim.operation, step, error }, 'progress was not recorded')),
+  warn: (problem) => void remarks.warnings.push(problem),
+  progress: (data) => {
+    remarks.progress = remarks.progress
+      .then(() => journal.progress(step, data))
+      .catch((error: unknown) => log.debug({ operation: claim.operation, step, error }, 'progress was not recorded'))
+  },
 })
