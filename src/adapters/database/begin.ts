@@ -14,10 +14,12 @@ import { transact } from './transact.ts'
 
 export type Begun = { readonly id: OperationId; readonly repeated: boolean }
 
-type GivenWay = (holders: readonly OperationId[], signal: AbortSignal) => Promise<void>
+/** How background work is asked to give way, and for how long a request waits for that. */
+export type GivingWay = {
+  readonly askAndWait: (holders: readonly OperationId[], patience: AbortSignal) => Promise<void>
+  readonly ms: number
+}
 
-/** How long a request waits for background work that was asked to give way. */
-const giveWayMs = 10_000
 const attemptsWithoutDatabase = 4
 
 /**
@@ -28,16 +30,16 @@ export async function begin<Params extends object>(
   db: Db,
   version: number,
   request: BeginRequest<Params>,
-  givenWay: GivenWay,
+  givingWay: GivingWay,
 ): Promise<Begun> {
   const id = newId<OperationId>()
-  const patience = AbortSignal.timeout(giveWayMs)
+  const patience = AbortSignal.timeout(givingWay.ms)
   for (let unavailable = 0; ; ) {
     try {
       return await transact(db, (tx) => beginIn(tx, id, version, request))
     } catch (error) {
       if (error instanceof GiveWay) {
-        await givenWay(error.holders, patience)
+        await givingWay.askAndWait(error.holders, patience)
         if (patience.aborted) throw error.refusal
       } else if (isUnavailable(error) && ++unavailable < attemptsWithoutDatabase) {
         await wait(100 * unavailable)

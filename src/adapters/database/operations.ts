@@ -17,9 +17,11 @@ export type OperationsOptions = {
   readonly listener: Listener
   /** The registry: operations are started at the present version of their saga. */
   readonly sagas: Readonly<Record<string, { readonly name: string; readonly version: number }>>
+  /** How long a request waits for background work that was asked to give way. */
+  readonly giveWayMs?: number
 }
 
-export function createOperations({ db, listener, sagas }: OperationsOptions): Operations {
+export function createOperations({ db, listener, sagas, giveWayMs = 10_000 }: OperationsOptions): Operations {
   const show = async (id: OperationId): Promise<Operation | null> => {
     const row = await db.selectFrom('operations').selectAll().where('id', '=', id).executeTakeFirst()
     return row ? toOperation(row) : null
@@ -34,10 +36,11 @@ export function createOperations({ db, listener, sagas }: OperationsOptions): Op
     async begin(request) {
       const saga = Object.values(sagas).find(({ name }) => name === request.kind)
       if (!saga) throw new Error(`no saga is named ${request.kind}`)
-      return await begin(db, saga.version, request, async (holders, signal) => {
+      const askAndWait = async (holders: readonly OperationId[], patience: AbortSignal) => {
         for (const holder of holders) await cancel(holder)
-        await Promise.allSettled(holders.map((holder) => ended(holder, signal)))
-      })
+        await Promise.allSettled(holders.map((holder) => ended(holder, patience)))
+      }
+      return await begin(db, saga.version, request, { askAndWait, ms: giveWayMs })
     },
     list: async (filter) => (await selectOperations(db, filter)).map(toOperation),
     events: (filter, signal) => eventsOf(db, listener, filter, signal),
