@@ -116,6 +116,12 @@ export function controllerConfig(env: Environment = process.env) {
       port: Number(settings.COMEBACK_LISTEN.slice(split + 1)),
     },
     databaseUrl: settings.COMEBACK_DATABASE_URL ?? null,
+    /** The private PostgreSQL, used when no other is given. */
+    privatePostgres: {
+      dataDir: join(base.state, 'postgres'),
+      socketDir: join(base.run, 'pg'),
+      logFile: join(base.state, 'log', 'postgres.log'),
+    },
     publicUrl: settings.COMEBACK_PUBLIC_URL?.replace(/\/+$/, '') ?? null,
     region: settings.COMEBACK_REGION,
     agents: settings.COMEBACK_AGENTS?.split(',').map((address) => address.trim()) ?? [`unix:${agentSocket(base.run)}`],

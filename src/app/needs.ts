@@ -3,12 +3,13 @@ import type { ProjectId } from '../domain/ids.ts'
 import type { Operations } from '../ports/operations.ts'
 import type { Db } from '../ports/tables.ts'
 import type { Caller } from './caller.ts'
+import type { PolicyName } from './policy/policy.ts'
 
 export type Needs = {
   readonly db: Db
   readonly operations: Operations
   /** Throws `forbidden` unless the policy lets the caller do this to something of that project. */
-  readonly allow: (caller: Caller, rule: string, target: { readonly project: ProjectId }) => void
+  readonly allow: (caller: Caller, rule: PolicyName, target: { readonly project: ProjectId }) => void
   /** Deadlines and defaults, from the configuration. */
   readonly settings: { readonly freezeSeconds: number; readonly hostSilentSeconds: number; readonly poolReserveBytes: number }
 }

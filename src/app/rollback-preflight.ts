@@ -344,7 +344,7 @@ export async function preflightOf(
   request: RollbackRequest,
 ): Promise<Preflight> {
   const found = await examineRollback(db, needs, caller, instance, request, false)
-  if (found.instance) needs.allow(caller, 'os_compute_api:xloud_rollback:rollback', { project: found.instance.project_id })
+  if (found.instance) needs.allow(caller, 'os_compute_api:xloud_rollback:dry_run', { project: found.instance.project_id })
   const pools = await db.selectFrom('pools').select(['id', 'kind']).execute()
   const kindOf = (pool: string) => pools.find(({ id }) => id === pool)?.kind ?? 'unknown'
   const backends = [...new Set(found.attached.map(({ pool }) => kindOf(pool)))]

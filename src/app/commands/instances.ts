@@ -99,7 +99,7 @@ async function begin<Params extends object>(
   needs: Needs,
   caller: Caller,
   instance: InstanceId,
-  action: InstanceAction,
+  action: InstanceAction & ('start' | 'stop' | 'reboot'),
   kind: string,
   params: (facts: { host: HostId; wasRunning: boolean }) => Params,
 ): Promise<{ operation: OperationId }> {

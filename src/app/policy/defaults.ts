@@ -63,6 +63,8 @@ const administrator = all('rule:admin_api', [
   'identity:list_endpoints',
   'identity:list_services',
   'comeback:operations:force_end',
+  'comeback:safety_snapshots:delete_old',
+  'comeback:recover',
   'comeback:operations:list_all',
   'comeback:audit:list',
   'comeback:pools:list',
