@@ -3,7 +3,17 @@
  * to another project is `notFound`), starts its saga and returns at once with what the request created; whoever wants to wait
  * uses `Operations.ended`. All refusals are `Refusal`s; nothing is written when one is thrown.
  */
-import type { AttachmentId, Bytes, FlavorId, ImageId, InstanceId, OperationId, SnapshotId, VolumeId } from '../domain/ids.ts'
+import type {
+  AttachmentId,
+  Bytes,
+  FlavorId,
+  ImageId,
+  InstanceId,
+  OperationId,
+  PoolId,
+  SnapshotId,
+  VolumeId,
+} from '../domain/ids.ts'
 import type { Problem } from '../domain/operation.ts'
 import type { StopMode } from '../ports/host-agent.ts'
 import type { Caller } from './caller.ts'
@@ -150,6 +160,9 @@ export interface Commands {
     image: ImageId,
     upload: { name: string; sizeBytes: Bytes; md5: string; sha512: string },
   ): Promise<Started>
+
+  /** Administrator: makes the database agree with what the pools say of themselves (see the saga recover-pool); one operation a pool. */
+  recoverPools(caller: Caller, pools: readonly PoolId[] | null): Promise<{ operations: readonly OperationId[] }>
 
   preflightRollback(caller: Caller, instance: InstanceId | null, request: RollbackRequest): Promise<Preflight>
   rollback(caller: Caller, instance: InstanceId, request: RollbackRequest): Promise<Started & { repeated: boolean }>

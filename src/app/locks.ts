@@ -1,8 +1,10 @@
 /** Lists of locks as operations take them; the order instance, volume, snapshot, image, layer keeps them free of deadlocks. */
 import type { Lock } from '../domain/operation.ts'
 
-export const exclusive = (kind: 'instance' | 'volume' | 'snapshot' | 'image' | 'layer', ...ids: readonly string[]): Lock[] =>
-  ids.map((id) => ({ resource: `${kind}:${id}`, mode: 'exclusive' }))
+export const exclusive = (
+  kind: 'instance' | 'volume' | 'snapshot' | 'image' | 'layer' | 'pool',
+  ...ids: readonly string[]
+): Lock[] => ids.map((id) => ({ resource: `${kind}:${id}`, mode: 'exclusive' }))
 
 export const shared = (kind: 'snapshot' | 'image', ...ids: readonly string[]): Lock[] =>
   ids.map((id) => ({ resource: `${kind}:${id}`, mode: 'shared' }))

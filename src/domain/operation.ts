@@ -18,8 +18,8 @@ export const endedStates = ['done', 'undone', 'quarantined'] as const satisfies 
 
 export const hasEnded = (state: OperationState): boolean => (endedStates as readonly OperationState[]).includes(state)
 
-/** What is locked: `instance:<id>`, `volume:<id>`, `snapshot:<id>`, `image:<id>`, `layer:<id>`. */
-export type Resource = `${'instance' | 'volume' | 'snapshot' | 'image' | 'layer' | 'host'}:${string}`
+/** What is locked: `instance:<id>`, `volume:<id>`, `snapshot:<id>`, `image:<id>`, `layer:<id>`, `pool:<id>`. */
+export type Resource = `${'instance' | 'volume' | 'snapshot' | 'image' | 'layer' | 'host' | 'pool'}:${string}`
 
 /** `shared`: others may share it (a snapshot being read); `exclusive`: nobody else may hold it. */
 export type LockMode = 'shared' | 'exclusive'

@@ -2,6 +2,7 @@ import type { Commands } from '../commands.ts'
 import type { Needs } from '../needs.ts'
 import { imageCommands } from './images.ts'
 import { instanceCommands } from './instances.ts'
+import { recoveryCommands } from './recovery.ts'
 import { rollbackCommands } from './rollback.ts'
 import { snapshotCommands } from './snapshots.ts'
 import { volumeCommands } from './volumes.ts'
@@ -10,6 +11,7 @@ import { volumeCommands } from './volumes.ts'
 export const createCommands = (needs: Needs): Commands => ({
   ...imageCommands(needs),
   ...instanceCommands(needs),
+  ...recoveryCommands(needs),
   ...rollbackCommands(needs),
   ...snapshotCommands(needs),
   ...volumeCommands(needs),
