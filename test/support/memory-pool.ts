@@ -12,6 +12,7 @@ export function memoryPool(pointsPerLayer: 'one' | 'many'): TestPool {
       const close = driver.openForWriting(layer)
       return async () => close()
     },
+    another: async () => driver,
     upload: async (name, _format, sizeBytes, content) => {
       const blocks = new Map(Object.entries(content).map(([block, byte]) => [Number(block), byte]))
       driver.putUpload(name, { sizeBytes, blocks })

@@ -24,6 +24,8 @@ export type TestPool = {
   read(layer: LayerId, point?: PointId): Promise<Content>
   /** A machine, or a tool, opens the layer; the result closes it. */
   openForWriting(layer: LayerId): Promise<() => Promise<void>>
+  /** A second agent (or the same one, started again) on the same storage. */
+  another(): Promise<StorageDriver>
   /** A file as a user sends it. */
   upload(name: string, format: 'raw' | 'qcow2', size: Bytes, content: Content): Promise<void>
   /** Fails when the storage's own checker finds fault with anything in the pool. */

@@ -2,7 +2,7 @@
  * Layers as qcow2 files in a directory, one point a file. Runs in the agent. It makes files itself and asks `qemu-img` only
  * where data or other people's images are read; who has a file open is asked of the file's own locks (`holds.ts`).
  */
-import { mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises'
+import { link, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Bytes, ImageId, LayerId, OperationId, PointId, PoolId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
@@ -12,6 +12,7 @@ import { blankImage, largestImage } from './blank.ts'
 import { exists, place, readIfThere, removeDurably, sync, writeDurably } from './durable.ts'
 import { Holds } from './holds.ts'
 import { convertUpload, type LowUser } from './import-upload.ts'
+import { Merging } from './merge.ts'
 import { layerFile, PoolFiles } from './pool-files.ts'
 import { readRecordFile, writeRecordFile } from './record.ts'
 import { allocatedBytes, headerOf, isEmptyImage, surveyPool } from './survey.ts'
@@ -132,8 +133,24 @@ export class Qcow2Driver implements StorageDriver {
     await sync(path)
   }
 
-  async merge(_merge: Merge): Promise<void> {
-    throw refuse.notImplemented({ what: 'merge' })
+  async merge(merge: Merge): Promise<void> {
+    const merging = this.#merging(merge)
+    if (await merging.isDone()) return merging.sweep()
+    await merging.begin()
+    await merging.copy()
+    await merging.finish()
+  }
+
+  /** For a merge that a running QEMU does: before its job is begun. */
+  async beginMerge(merge: Merge): Promise<void> {
+    const merging = this.#merging(merge)
+    if (!(await merging.isDone())) await merging.begin()
+  }
+
+  /** After QEMU's job is finalized, what it wrote was flushed, and it has let go of the layer that goes. */
+  async finishMerge(merge: Merge): Promise<void> {
+    const merging = this.#merging(merge)
+    await ((await merging.isDone()) ? merging.sweep() : merging.finish())
   }
 
   hold = (holder: OperationId, layers: readonly LayerId[]): Promise<void> => this.#holds.take(holder, layers)
@@ -170,11 +187,10 @@ export class Qcow2Driver implements StorageDriver {
     const from = this.files.upload(upload)
     await using file = await open(from, 'r')
     await file.sync()
-    await rename(from, path)
+    await link(from, path)
     await freezeFile(path, this.#owner)
     await sync(path)
     await sync(this.files.blobs)
-    await sync(this.files.incoming)
   }
 
   removeBlob = (image: ImageId): Promise<void> => removeDurably(this.files.blob(image))
@@ -222,6 +238,18 @@ export class Qcow2Driver implements StorageDriver {
     await allowWritingFile(this.files.layer(layer), this.#owner)
     await sync(this.files.layer(layer))
   }
+
+  #merging = (merge: Merge): Merging =>
+    new Merging(
+      {
+        files: this.files,
+        owner: this.#owner,
+        pool: this.pool,
+        isOpen: (layer) => this.#holds.isTaken(layer, 'write'),
+        remove: (layer) => this.remove(layer),
+      },
+      merge,
+    )
 
   async #describeIfNot(record: LayerRecord): Promise<void> {
     if ((await this.readRecord(record.layer)) === null) await this.describe(record)
