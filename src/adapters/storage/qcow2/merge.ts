@@ -127,9 +127,7 @@ export class Merging {
 
   async #copyDown(): Promise<void> {
     const { lower, upper } = this.#merge
-    const size = await this.#sizeOf(upper)
     await allowWritingFile(this.#files.layer(upper), this.#place.owner)
-    if ((await this.#sizeOf(lower)) < size) await this.#must(['resize', '-q', '-f', 'qcow2', layerFile(lower), String(size)])
     await this.#must(['commit', '-q', '-d', '-t', 'writethrough', '-f', 'qcow2', layerFile(upper)])
     await sync(this.#files.layer(lower))
     const [source, target] = [await mapOf(this.#run, layerFile(upper)), await mapOf(this.#run, layerFile(lower))]
