@@ -66,10 +66,15 @@ async function holdersInTheWay(tx: Tx, operation: OperationId, wanted: readonly 
     .sort((a, b) => rank(a.resource) - rank(b.resource) || Number(a.preemptible) - Number(b.preemptible))
 }
 
-const ranks: Record<string, number> = { instance: 0, volume: 1, snapshot: 2, image: 3, layer: 4, host: 5 } satisfies Record<
-  KindOf<Resource>,
-  number
->
+const ranks: Record<string, number> = {
+  instance: 0,
+  volume: 1,
+  snapshot: 2,
+  image: 3,
+  layer: 4,
+  host: 5,
+  pool: 6,
+} satisfies Record<KindOf<Resource>, number>
 type KindOf<R extends Resource> = R extends `${infer Kind}:${string}` ? Kind : never
 
 const rank = (resource: string): number => ranks[resource.slice(0, resource.indexOf(':'))] ?? Number.MAX_SAFE_INTEGER
