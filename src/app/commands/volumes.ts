@@ -5,7 +5,7 @@ import { requireInstanceFor } from '../../domain/instance.ts'
 import { refuse } from '../../domain/refusals.ts'
 import { GiB } from '../../domain/volume.ts'
 import type { PointRef } from '../../ports/storage-driver.ts'
-import type { Tx } from '../../ports/tables.ts'
+import type { Db, Tx } from '../../ports/tables.ts'
 import { namedSnapshots } from '../../sagas/parts/delete-rows.ts'
 import { chainOf, disksOf } from '../../sagas/parts/machine.ts'
 import type { NewVolume } from '../../sagas/parts/new-volume.ts'
@@ -139,7 +139,7 @@ export async function insertVolume(
 }
 
 /** The pool of volumes that nothing ties to one: the first one that any enabled host reaches. */
-export async function defaultPool(tx: Tx): Promise<PoolId> {
+export async function defaultPool(tx: Db | Tx): Promise<PoolId> {
   const row = await tx
     .selectFrom('pools as p')
     .innerJoin('pool_hosts as ph', 'ph.pool_id', 'p.id')
