@@ -27,8 +27,13 @@ test('a controller that hung finds its operation done by another, and changes no
   const engine = engineOn(database, { toy })
   const gate = Promise.withResolvers<void>()
   const asleep = toyWorld({ second: () => gate.promise })
-  engine.work({ worldFor: () => asleep, claims: hanging, leaseMs: 150 })
   const id = await begin(engine)
+  let claimed = false
+  const once = (claims: Claims): Claims => ({
+    ...hanging(claims),
+    claim: async (known) => (claimed ? [] : claims.claim(known, 1).finally(() => (claimed = true))),
+  })
+  engine.work({ worldFor: () => asleep, claims: once, leaseMs: 150 })
   await expect.poll(() => asleep.told).toContain('second')
 
   const awake = toyWorld()
@@ -59,9 +64,9 @@ test('a controller that cannot renew in time aborts its effects by its own clock
 test('four controllers, one in three runs hanging past its lease, run 200 operations: each has its effect once', async () => {
   const engine = engineOn(database, { toy })
   const ids = await Promise.all(Array.from({ length: 200 }, () => begin(engine)))
-  const slow = { second: () => (Math.random() < 0.3 ? wait(200) : undefined) }
+  const slow = { second: () => (Math.random() < 0.3 ? wait(400) : undefined) }
   for (let worker = 0; worker < 4; worker++) {
-    engine.work({ worldFor: () => toyWorld(slow), claims: hanging, leaseMs: 100, concurrency: 10, pollMs: 20 })
+    engine.work({ worldFor: () => toyWorld(slow), claims: hanging, leaseMs: 250, concurrency: 10, pollMs: 20 })
   }
   const ended = await Promise.all(ids.map((id) => engine.operations.ended(id, AbortSignal.timeout(30_000))))
   expect(new Set(ended.map(({ state }) => state))).toEqual(new Set(['done']))

@@ -1,25 +1,27 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import type { OperationId } from '../../domain/ids.ts'
 import type { OperationEvent } from '../../domain/operation.ts'
 import type { Tx } from '../../ports/tables.ts'
 import { jsonb } from './json.ts'
 import { channels } from './listen.ts'
 
+export type NewEvent = Pick<OperationEvent, 'type' | 'data'>
+
 const eventOrder = 0x6576 // 'ev'
 
 /**
- * Appends to the history of operations and wakes who watches it. Writers take turns until they commit, so that `seq` also
- * is the order in which events become visible: a reader who has seen number n never misses a smaller one. Call it last.
+ * Appends to the history of the operation that the query `held` names (nothing, if it names none), and wakes who watches it.
+ * Writers take turns until they commit, so that `seq` also is the order in which events become visible: a reader who has seen
+ * number n never misses a smaller one. So let it be the last thing that a transaction does.
  */
-export async function appendEvent(
-  tx: Tx,
-  operation: OperationId,
-  type: OperationEvent['type'],
-  data: Readonly<Record<string, unknown>>,
-): Promise<void> {
-  await sql`
-    with turn as materialized (
-      select pg_advisory_xact_lock(${eventOrder}::bigint), pg_notify(${channels.events}, ${operation}))
+export const appendEvents = (events: readonly NewEvent[]): RawBuilder<unknown> => sql`
+  turn as materialized (
+    select id, pg_advisory_xact_lock(${eventOrder}::bigint), pg_notify(${channels.events}, id::text) from held),
+  told as (
     insert into operation_events (operation_id, type, data)
-    select ${operation}::uuid, ${type}, ${jsonb(data)}::jsonb from turn`.execute(tx)
+    select turn.id, event->>'type', event->'data'
+    from turn, jsonb_array_elements(${jsonb(events)}::jsonb) with ordinality as new(event, place) order by place)`
+
+export async function appendEvent(tx: Tx, operation: OperationId, event: NewEvent): Promise<void> {
+  await sql`with held as (select ${operation}::uuid as id), ${appendEvents([event])} select`.execute(tx)
 }

@@ -83,7 +83,7 @@ async function beginIn<Params extends object>(
     .where('id', '=', id)
     .execute()
   await sql`select pg_notify(${channels.work}, ${id})`.execute(tx)
-  await appendEvent(tx, id, 'created', { kind, instance })
+  await appendEvent(tx, id, { type: 'created', data: { kind, instance } })
   return { id, repeated: false }
 }
 

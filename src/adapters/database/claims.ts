@@ -41,7 +41,7 @@ export function createClaims({ db, listener, owner, leaseMs = defaultLeaseMs }: 
           returning o.id as operation, o.kind, o.version, o.epoch, o.params, o.state, o.attempts,
             o.cancel_requested as "cancelRequested", o.problem, o.warnings, o.instance_id as instance,
             o.request_id as "requestId", o.project_id as "projectId", o.user_id as "userId"`.execute(tx)
-        for (const { operation, epoch } of rows) await appendEvent(tx, operation, 'claimed', { owner, epoch })
+        for (const { operation, epoch } of rows) await appendEvent(tx, operation, { type: 'claimed', data: { owner, epoch } })
         return rows
       }),
 

@@ -1,61 +1,63 @@
-import type { UpdateObject } from 'kysely'
-import { sql } from 'kysely'
-import { endedStates, type OperationEvent, type Problem } from '../../domain/operation.ts'
+import { type RawBuilder, sql } from 'kysely'
+import type { Problem } from '../../domain/operation.ts'
 import { type Claim, type Journal, LeaseLost, type StepState } from '../../ports/journal.ts'
-import type { Db, Tables, Tx } from '../../ports/tables.ts'
-import { appendEvent } from './append-event.ts'
+import type { Db, Tx } from '../../ports/tables.ts'
+import { appendEvents, type NewEvent } from './append-event.ts'
 import { jsonb } from './json.ts'
 import { transact } from './transact.ts'
 
-type OperationChange = UpdateObject<Tables, 'operations'>
 type StepNews = { attempt?: number; output?: unknown; problem?: Problem }
 
-/** The journal of one claimed operation: every write holds the operation's row and checks its epoch first. */
+/**
+ * The journal of one claimed operation. Every write is one statement, or ends one transaction: it holds the operation's row if
+ * the epoch is still ours, and all else that it writes comes out of that row.
+ */
 export function journalOf(db: Db, { operation, epoch }: Pick<Claim, 'operation' | 'epoch'>): Journal {
-  const write = (change: OperationChange, body: (tx: Tx) => Promise<void>): Promise<void> =>
+  const ours = sql`id = ${operation} and epoch = ${epoch} and ended_at is null`
+  const change = (columns: RawBuilder<unknown>) => sql`update operations set ${columns} where ${ours} returning id`
+
+  const write = async (on: Db | Tx, held: RawBuilder<unknown>, also: RawBuilder<unknown>, events: readonly NewEvent[]) => {
+    const { rows } = await sql<{ held: boolean }>`
+      with held as (${held}), ${also} ${appendEvents(events)} select exists(select from held) as held`.execute(on)
+    if (!rows[0]?.held) throw new LeaseLost(operation, epoch)
+  }
+
+  const holding = (run: (tx: Tx) => Promise<void>) =>
     transact(db, async (tx) => {
-      const { numUpdatedRows } = await tx
-        .updateTable('operations')
-        .set(change)
-        .where('id', '=', operation)
-        .where('epoch', '=', epoch)
-        .where('state', 'not in', endedStates)
-        .executeTakeFirst()
-      if (numUpdatedRows !== 1n) throw new LeaseLost(operation, epoch)
-      await body(tx)
+      const { rows } = await sql`select from operations where ${ours} for update`.execute(tx)
+      if (rows.length !== 1) throw new LeaseLost(operation, epoch)
+      await run(tx)
     })
 
-  const event = (tx: Tx, type: OperationEvent['type'], data: Record<string, unknown>) => appendEvent(tx, operation, type, data)
+  const enter = (
+    on: Db | Tx,
+    columns: RawBuilder<unknown>,
+    step: string,
+    state: StepState,
+    { output, ...news }: StepNews = {},
+    warnings: readonly Problem[] = [],
+  ) =>
+    write(
+      on,
+      change(sql`${columns}, warnings = warnings || ${jsonb(warnings)}::jsonb`),
+      entry(epoch, step, state, { output, ...news }),
+      [
+        { type: 'step', data: { step, state, ...news } },
+        ...warnings.map((problem): NewEvent => ({ type: 'warning', data: { step, problem } })),
+      ],
+    )
 
-  const enter = async (tx: Tx, step: string, state: StepState, news: StepNews = {}): Promise<void> => {
-    await writeStep(tx, step, state, news)
-    const { output: _, ...shown } = news
-    await event(tx, 'step', { step, state, ...shown })
-  }
+  const done = (on: Db | Tx, step: string, output: unknown, warnings: readonly Problem[]) =>
+    enter(on, running, step, 'done', { output: output ?? null }, warnings)
 
-  const writeStep = async (tx: Tx, step: string, state: StepState, news: StepNews): Promise<void> => {
-    const columns = {
-      state,
-      epoch,
-      ...(news.attempt === undefined ? {} : { attempt: news.attempt, started_at: sql<Date>`clock_timestamp()` }),
-      ...('output' in news ? { output: jsonb(news.output) } : {}),
-      ...(news.problem ? { problem: jsonb(news.problem) } : {}),
-      ended_at: state === 'started' || state === 'undoing' ? null : sql<Date>`clock_timestamp()`,
-    }
-    await tx
-      .insertInto('operation_steps')
-      .values({ operation_id: operation, step, attempt: state === 'failed' ? 0 : 1, ...columns })
-      .onConflict((conflict) => conflict.columns(['operation_id', 'step']).doUpdateSet(columns))
-      .execute()
-  }
-
-  const done = async (tx: Tx, step: string, output: unknown, warnings: readonly Problem[]): Promise<void> => {
-    await enter(tx, step, 'done', { output })
-    for (const problem of warnings) await event(tx, 'warning', { step, problem })
-  }
-
-  const plusWarnings = (warnings: readonly Problem[]): OperationChange =>
-    warnings.length === 0 ? {} : { warnings: sql`warnings || ${jsonb(warnings)}::jsonb` }
+  const ended = (on: Db | Tx, state: 'done' | 'undone', result: unknown, problem: Problem | null) =>
+    write(
+      on,
+      change(sql`state = ${state}, result = ${jsonb(result)}::jsonb, problem = ${problem && jsonb(problem)}::jsonb,
+        ended_at = clock_timestamp(), lease_owner = null, lease_until = null`),
+      sql`freed as (delete from locks where operation_id in (select id from held)),`,
+      [{ type: 'ended', data: state === 'done' ? { state, result } : { state, problem } }],
+    )
 
   return {
     read: () =>
@@ -64,75 +66,53 @@ export function journalOf(db: Db, { operation, epoch }: Pick<Claim, 'operation' 
         .select(['step', 'state', 'attempt', 'output', 'problem'])
         .where('operation_id', '=', operation)
         .execute(),
-
-    started: (step, attempt) => write({ state: 'running' }, (tx) => enter(tx, step, 'started', { attempt })),
-
-    done: (step, output, warnings) =>
-      write({ state: 'running', ...plusWarnings(warnings) }, (tx) => done(tx, step, output, warnings)),
-
+    started: (step, attempt) => enter(db, running, step, 'started', { attempt }),
+    done: (step, output, warnings) => done(db, step, output, warnings),
     commit: (step, effect) =>
-      write({ state: 'running' }, async (tx) => {
+      holding(async (tx) => {
         const { output, warnings } = await effect(tx)
-        if (warnings.length > 0) {
-          await tx.updateTable('operations').set(plusWarnings(warnings)).where('id', '=', operation).execute()
-        }
         await done(tx, step, output, warnings)
       }),
-
-    failed: (step, problem) =>
-      write({ state: 'undoing', problem: jsonb(problem) }, (tx) => enter(tx, step, 'failed', { problem })),
-
-    gaveUp: (step, problem) =>
-      write({ state: 'running', ...plusWarnings([problem]) }, async (tx) => {
-        await enter(tx, step, 'failed', { problem })
-        await event(tx, 'warning', { step, problem })
-      }),
-
-    undoing: (step) => write({ state: 'undoing' }, (tx) => enter(tx, step, 'undoing')),
-
-    undone: (step, warnings) =>
-      write({ state: 'undoing', ...plusWarnings(warnings) }, async (tx) => {
-        await enter(tx, step, 'undone')
-        for (const problem of warnings) await event(tx, 'warning', { step, problem })
-      }),
-
+    failed: (step, problem) => enter(db, sql`${undoing}, problem = ${jsonb(problem)}::jsonb`, step, 'failed', { problem }),
+    gaveUp: (step, problem) => enter(db, running, step, 'failed', { problem }, [problem]),
+    undoing: (step) => enter(db, undoing, step, 'undoing'),
+    undone: (step, warnings) => enter(db, undoing, step, 'undone', {}, warnings),
     stuck: (step, problem, againInMs) =>
       write(
-        {
-          state: 'stuck',
-          problem: jsonb(problem),
-          attempts: sql`attempts + 1`,
-          run_at: sql`clock_timestamp() + ${againInMs} * interval '1 millisecond'`,
-          lease_owner: null,
-          lease_until: null,
-        },
-        (tx) => event(tx, 'step', { step, state: 'stuck', problem }),
+        db,
+        change(sql`state = 'stuck', problem = ${jsonb(problem)}::jsonb, attempts = attempts + 1, lease_owner = null,
+          lease_until = null, run_at = clock_timestamp() + ${againInMs} * interval '1 millisecond'`),
+        sql``,
+        [{ type: 'step', data: { step, state: 'stuck', problem } }],
       ),
-
-    finished: (result) =>
-      write({ ...ended('done'), result: jsonb(result), problem: null }, async (tx) => {
-        await freeLocks(tx)
-        await event(tx, 'ended', { state: 'done', result })
-      }),
-
+    finished: (result) => ended(db, 'done', result, null),
     wentBack: (because, effect) =>
-      write({ ...ended('undone'), problem: jsonb(because) }, async (tx) => {
+      holding(async (tx) => {
         await effect(tx)
-        await freeLocks(tx)
-        await event(tx, 'ended', { state: 'undone', problem: because })
+        await ended(tx, 'undone', null, because)
       }),
-
-    progress: (step, data) => write({ epoch }, (tx) => event(tx, 'progress', { ...data, step })),
-  }
-
-  function freeLocks(tx: Tx) {
-    return tx.deleteFrom('locks').where('operation_id', '=', operation).execute()
+    progress: (step, data) =>
+      write(db, sql`select id from operations where ${ours} for update`, sql``, [
+        { type: 'progress', data: { ...data, step } },
+      ]),
   }
 }
 
-const ended = (state: 'done' | 'undone'): OperationChange => ({
-  state,
-  ended_at: sql`clock_timestamp()`,
-  lease_owner: null,
-  lease_until: null,
-})
+const running = sql`state = 'running'`
+const undoing = sql`state = 'undoing'`
+
+/** The step's line in the journal; what is not news stays as it was. A step that failed before it was tried has attempt 0. */
+function entry(epoch: number, step: string, state: StepState, { attempt, output, problem }: StepNews): RawBuilder<unknown> {
+  const endedAt = state === 'started' || state === 'undoing' ? sql`null::timestamptz` : sql`clock_timestamp()`
+  return sql`
+    entered as (
+      insert into operation_steps as old (operation_id, step, state, attempt, output, problem, epoch, ended_at)
+      select id, ${step}, ${state}, ${attempt ?? (state === 'failed' ? 0 : 1)}::int,
+        ${output === undefined ? null : jsonb(output)}::jsonb, ${problem ? jsonb(problem) : null}::jsonb, ${epoch}::bigint, ${endedAt}
+      from held
+      on conflict (operation_id, step) do update set state = excluded.state, epoch = excluded.epoch, ended_at = excluded.ended_at,
+        attempt = ${attempt === undefined ? sql`old.attempt` : sql`excluded.attempt`},
+        started_at = ${attempt === undefined ? sql`old.started_at` : sql`excluded.started_at`},
+        output = ${output === undefined ? sql`old.output` : sql`excluded.output`},
+        problem = coalesce(excluded.problem, old.problem)),`
+}

@@ -93,7 +93,7 @@ async function quarantine(db: Db, id: OperationId, origin: Origin): Promise<void
       .execute()
     await tx.deleteFrom('locks').where('operation_id', '=', id).execute()
     await writeAudit(tx, { origin, action: 'operations:force-end', target: id, outcome: 'accepted', operation: id })
-    await appendEvent(tx, id, 'ended', { state: 'quarantined', by: origin.userId })
+    await appendEvent(tx, id, { type: 'ended', data: { state: 'quarantined', by: origin.userId } })
   })
 }
 
