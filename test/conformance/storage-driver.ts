@@ -152,13 +152,14 @@ export function storageDriverConformance(name: string, open: () => Promise<TestP
         expect((await driver.readRecord(layer))?.points).toEqual([])
       })
 
-      const freezing = exceptions.layersStayWritable === undefined ? [true] : []
-      test.each(freezing)('marking is refused while somebody writes the layer', async () => {
-        const layer = await makeLayer(pool, null, size)
-        const close = await pool.openForWriting(layer)
-        await expect(markPoint(pool, layer)).rejects.toThrow(held)
-        await close()
-      })
+      const freezes = exceptions.layersStayWritable === undefined
+      if (freezes)
+        test('marking is refused while somebody writes the layer', async () => {
+          const layer = await makeLayer(pool, null, size)
+          const close = await pool.openForWriting(layer)
+          await expect(markPoint(pool, layer)).rejects.toThrow(held)
+          await close()
+        })
 
       test('a layer whose lock we hold may be marked', async () => {
         const layer = await makeLayer(pool, null, size)

@@ -18,6 +18,8 @@ const memoryBytes = 2 * 1024 ** 3
 const lookSeconds = 10
 /** Slow disks write 20 MB a second; an image that takes longer than this is refused rather than waited for. */
 const convertSeconds = 2 * 3600
+/** `qemu-img check`: clusters are reserved that nothing uses. No content suffers. */
+const leaksOnly = 3
 
 type Limits = { readonly cpuSeconds: number; readonly fileBytes: Bytes; readonly deadlineSeconds: number }
 
@@ -52,14 +54,25 @@ export type Import = {
 async function convert(job: Import, size: Bytes, upload: number, making: number): Promise<void> {
   const { lowUser, format } = job
   const broken = () => refuse.imageDataRefused({ why: `it cannot be read as ${format}. It may be cut short or damaged.` })
+  const long = { cpuSeconds: convertSeconds, fileBytes: 0, deadlineSeconds: convertSeconds }
   const look = { cpuSeconds: lookSeconds, fileBytes: 0, deadlineSeconds: 3 * lookSeconds }
   const info = await runConfined(lowUser, look, ['qemu-img', 'info', '--output=json', '-f', format, '/dev/fd/3'], [upload])
   if (info.code !== 0 || !lookAgrees(info.stdout, size)) throw broken()
+  // A file that was cut short would be read as zeros where it is missing.
+  const check =
+    format === 'qcow2'
+      ? await runConfined(lowUser, long, ['qemu-img', 'check', '-q', '-f', format, '/dev/fd/3'], [upload])
+      : null
+  if (check !== null && check.code !== 0 && check.code !== leaksOnly) throw broken()
 
   const most = Math.max(0, Math.min(Math.ceil(size * 1.01) + 64 * 1024 ** 2, job.freeBytes))
-  const write = { cpuSeconds: convertSeconds, fileBytes: most, deadlineSeconds: convertSeconds }
   const how = ['-n', '--target-is-zero', '-S', '64k', '-t', 'writeback', '-f', format, '-O', 'qcow2']
-  const result = await runConfined(lowUser, write, ['qemu-img', 'convert', ...how, '/dev/fd/3', '/dev/fd/4'], [upload, making])
+  const result = await runConfined(
+    lowUser,
+    { ...long, fileBytes: most },
+    ['qemu-img', 'convert', ...how, '/dev/fd/3', '/dev/fd/4'],
+    [upload, making],
+  )
   if (result.code === 0) return
   if (saysFull(result.stderr) || /File too large/.test(result.stderr) || result.killedBy === 'SIGXFSZ') {
     throw refuse.poolFull({ pool: job.pool })

@@ -69,7 +69,8 @@ async function judgeQcow2(file: FileHandle, length: Bytes): Promise<Bytes> {
   if (header.encrypted) throw no('it is encrypted, and the key is not known here.')
   if (header.corrupt) throw no("it is marked corrupt. Repair it with 'qemu-img check -r all' and upload it again.")
   if (header.unknownFeatures !== 0n) throw no('it uses features of qcow2 that are not known here.')
-  if (header.l1Entries > mostL1Entries || header.l1Entries * 8 > length) throw no('its tables do not fit into the file.')
+  if (header.l1Entries > mostL1Entries || header.l1Offset + header.l1Entries * 8 > length)
+    throw no('its tables do not fit into the file.')
   return header.sizeBytes
 }
 
