@@ -22,6 +22,7 @@ export default defineConfig({
     projects: [
       group('unit', ['src/**/*.test.ts', 'contract/**/*.test.ts', 'test/support/**/*.test.ts']),
       group('architecture', ['test/architecture/**/*.test.ts']),
+      group('stories', ['test/stories/**/*.test.ts'], { seconds: 60 }),
       group('conformance', ['test/conformance/**/*.test.ts'], { seconds: 60 }),
       group('crash', ['test/crash/**/*.test.ts'], { seconds: 120 }),
       // Real guests are started one file after another: under emulation each of them takes a whole core.

@@ -30,7 +30,12 @@ export class MemoryHost implements HostAgent {
 
   async hello(): Promise<HostHello> {
     const facts = { qemuVersion: '0', accelerator: 'tcg', bootId: 'memory', vcpus: 8, memoryMib: 8192 } as const
-    const pools = [...this.#pools.values()].map(({ pool, kind, abilities }) => ({ id: pool, name: pool, kind, abilities }))
+    const pools = [...this.#pools.values()].map(({ pool, abilities }) => ({
+      id: pool,
+      name: pool,
+      kind: 'memory' as const,
+      abilities,
+    }))
     return { name: 'memory', facts, pools }
   }
 
