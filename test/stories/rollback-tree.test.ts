@@ -3,13 +3,10 @@ import { describe, expect, test } from 'vitest'
 import type { ImageId, InstanceId, SnapshotId } from '../../src/domain/ids.ts'
 import { removableLayers } from '../../src/domain/layer-garbage.ts'
 import { makeCloud } from '../support/cloud.ts'
-import { makeDatabase } from '../support/database.ts'
-
-const database = await makeDatabase()
 
 describe.each(['one', 'many'] as const)('with %s point(s) a layer', (shape) => {
   test('every snapshot is reached from everywhere, on both disks', async () => {
-    const cloud = await makeCloud(database, shape)
+    const cloud = await makeCloud(shape)
     const vm = await cloud.makeInstance(1)
     const { write, contents } = guest(cloud.machines, vm)
 
@@ -43,7 +40,7 @@ describe.each(['one', 'many'] as const)('with %s point(s) a layer', (shape) => {
   })
 
   test('a rollback is undone through its safety snapshots, as often as one likes', async () => {
-    const cloud = await makeCloud(database, shape)
+    const cloud = await makeCloud(shape)
     const vm = await cloud.makeInstance(1)
     const { write, contents } = guest(cloud.machines, vm)
     write('A')
@@ -60,7 +57,7 @@ describe.each(['one', 'many'] as const)('with %s point(s) a layer', (shape) => {
   })
 
   test('only chosen disks go back, the others stay', async () => {
-    const cloud = await makeCloud(database, shape)
+    const cloud = await makeCloud(shape)
     const vm = await cloud.makeInstance(2)
     const { write, contents } = guest(cloud.machines, vm, ['vda', 'vdb', 'vdc'])
     write('A')
@@ -73,7 +70,7 @@ describe.each(['one', 'many'] as const)('with %s point(s) a layer', (shape) => {
   })
 
   test('snapshots are deleted in any order, and what is left keeps its content', async () => {
-    const cloud = await makeCloud(database, shape)
+    const cloud = await makeCloud(shape)
     const vm = await cloud.makeInstance(0)
     const { write, contents } = guest(cloud.machines, vm, ['vda'])
     const seen: Record<string, unknown> = {}

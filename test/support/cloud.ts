@@ -23,13 +23,15 @@ import type { Operation } from '../../src/domain/operation.ts'
 import { GiB } from '../../src/domain/volume.ts'
 import type { World } from '../../src/ports/world.ts'
 import { sagas } from '../../src/sagas/index.ts'
-import type { TestDatabase } from './database.ts'
+import { cloneDatabase } from './database.ts'
 import { engineOn } from './engine.ts'
 import { MemoryHost } from './memory-host.ts'
 
 export const settings = { freezeSeconds: 5, hostSilentSeconds: 3600, poolReserveBytes: 0 }
 
-export async function makeCloud(database: TestDatabase, pointsPerLayer: 'one' | 'many') {
+export async function makeCloud(pointsPerLayer: 'one' | 'many') {
+  const database = await cloneDatabase()
+  onTestFinished(database.drop)
   const { db } = database
   const pool = newId<PoolId>()
   const storage = new MemoryDriver(pool, pointsPerLayer)
