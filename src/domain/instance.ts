@@ -72,3 +72,6 @@ export function requireInstanceFor(action: InstanceAction, instance: Pick<Instan
     throw refuse.instanceWrongState({ action, id: instance.id, state: vmStateOf[instance.state] })
   }
 }
+
+/** How an instance is stopped when nobody says otherwise: asked, and after Nova's usual minute made to. */
+export const usualStop = { mode: 'graceful', graceSeconds: 60 } as const

@@ -50,6 +50,11 @@ const table = {
   notFound: ['notFound', (f: What) => `${f.what} ${f.id} could not be found.`],
   unauthenticated: ['unauthenticated', () => 'The request you have made requires authentication.'],
   forbidden: ['forbidden', (f: { rule: string }) => `Policy doesn't allow ${f.rule} to be performed.`],
+  tokenNotFound: ['notFound', () => 'Could not find this token: it is unknown, expired or revoked.'],
+  unscoped: ['forbidden', () => 'This token belongs to no project. Ask for one that is scoped to a project.'],
+  unsupportedMedia: ['unsupportedMedia', () => 'This content type is not understood here. Send application/json.'],
+  notAcceptable: ['notAcceptable', (f: { why: string }) => f.why],
+  noSuchPath: ['notFound', () => 'The resource could not be found.'],
   nameTaken: ['conflict', (f: { what: string; name: string }) => `${f.what} '${f.name}' already exists.`],
   inUse: ['conflict', (f: { what: string; id: string; by: string }) => `${f.what} ${f.id} is in use by ${f.by}.`],
   tooLarge: ['tooLarge', (f: { limit: number }) => `The request is larger than ${f.limit} bytes.`],
@@ -127,6 +132,28 @@ const table = {
     (f: { id: string; state: string }) =>
       `Operation ${f.id} is ${f.state}, not stuck: only a stuck operation can be forced to end. Cancel it, or wait.`,
   ],
+  operationFailed: [
+    'unavailable',
+    (f: { operation: string }) => `Operation ${f.operation} did not succeed; what it did was taken back.`,
+  ],
+  stillRunning: [
+    'unavailable',
+    (f: { operation: string }) => `Operation ${f.operation} is taking long. It goes on by itself: ask for its state later.`,
+  ],
+  imageProtected: ['forbidden', (f: { id: string }) => `Image ${f.id} is protected and cannot be deleted.`],
+  noProperty: ['conflict', (f: { name: string }) => `There is no property '${f.name}'.`],
+  readOnly: ['forbidden', (f: { name: string }) => `Attribute '${f.name}' is read-only.`],
+  imageWrongState: [
+    'conflict',
+    (f: { id: string; state: string; needs: string }) =>
+      `Image status transition from ${f.state} is not allowed: image ${f.id} must be ${f.needs}.`,
+  ],
+  imageDataNotKept: [
+    'notFound',
+    (f: { id: string }) =>
+      `The data of image ${f.id} is not kept in the form in which it was uploaded and cannot be downloaded.`,
+  ],
+  instanceLocked: ['conflict', (f: { id: string }) => `Instance ${f.id} is locked`],
   idempotencyMismatch: ['conflict', () => 'This Idempotency-Key was used for a different request. Use a new key.'],
   nothingToUndo: ['conflict', (f: { id: string; why: string }) => `Operation ${f.id} cannot be undone: ${f.why}.`],
   hostFailure: ['unavailable', (f: { what: string }) => `The host could not do it: ${f.what}`],
@@ -157,3 +184,9 @@ export const refuse = declareRefusals(table)
 
 /** The kind of each refusal, for those who describe an interface. */
 export const kindOf = (code: RefusalCode): RefusalKind => table[code][0] as RefusalKind
+
+const kinds: ReadonlyMap<string, RefusalKind> = new Map(Object.entries(table).map(([code, [kind]]) => [code, kind]))
+
+/** A refusal again from its stored code and sentence: what an operation that went back has to say. */
+export const refusalOf = ({ code, message }: { readonly code: string; readonly message: string }): Refusal =>
+  new Refusal(code, kinds.get(code) ?? 'unavailable', message)

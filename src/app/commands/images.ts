@@ -23,7 +23,7 @@ export const imageCommands = (needs: Needs): Verbs => ({
       plan: async (tx, take, by) => {
         await take(exclusive('image', id))
         const image = await ownedImage(tx, caller, id)
-        if (image.status !== 'queued')
+        if (image.status !== 'queued' && image.status !== 'saving')
           throw refuse.imageNotUsable({ id, why: `data was already uploaded; its status is ${image.status}` })
         const pool = await defaultPool(tx)
         const format = diskFormat(image.container_format, image.disk_format)

@@ -17,6 +17,7 @@ import type { NewVolume } from '../../sagas/parts/new-volume.ts'
 import { type Caller, originOf } from '../caller.ts'
 import type { Commands, CreateInstance, Labels } from '../commands.ts'
 import { exclusive } from '../locks.ts'
+import { requireUnlocked } from '../instance-changes.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedVolume, usableImage } from '../owned.ts'
 import { placeInstance, takePort } from '../placement.ts'
@@ -88,12 +89,6 @@ export const instanceCommands = (needs: Needs): Verbs => ({
     return { operation }
   },
 })
-
-/** An owner's lock (`openstack server lock`) binds everybody but administrators. */
-export function requireUnlocked(caller: Caller, row: { readonly id: string; readonly locked: boolean }): void {
-  if (row.locked && !caller.roles.includes('admin'))
-    throw refuse.inUse({ what: 'Instance', id: row.id, by: 'nobody: it is locked. Unlock it first' })
-}
 
 async function begin<Params extends object>(
   needs: Needs,

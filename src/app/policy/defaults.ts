@@ -60,8 +60,6 @@ const administrator = all('rule:admin_api', [
   'identity:revoke_grant',
   'identity:list_grants',
   'identity:list_role_assignments',
-  'identity:list_endpoints',
-  'identity:list_services',
   'comeback:operations:force_end',
   'comeback:safety_snapshots:delete_old',
   'comeback:recover',
@@ -175,6 +173,8 @@ const anybody = all('@', [
   'identity:list_regions',
   'identity:list_domains',
   'identity:list_roles',
+  'identity:list_endpoints',
+  'identity:list_services',
 ])
 
 const ownUser = all('rule:admin_or_self', [
