@@ -30,7 +30,12 @@ export type ActionRow = {
 
 /** Newest first. */
 export async function actionsOf(db: Db, instance: InstanceId): Promise<ActionRow[]> {
-  const rows = await db.selectFrom('operations').selectAll().where('instance_id', '=', instance).orderBy('created_at', 'desc').execute()
+  const rows = await db
+    .selectFrom('operations')
+    .selectAll()
+    .where('instance_id', '=', instance)
+    .orderBy('created_at', 'desc')
+    .execute()
   return rows.map((row) => ({
     operation: row.id,
     action: actionOf[row.kind] ?? row.kind,

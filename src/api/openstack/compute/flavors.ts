@@ -14,7 +14,15 @@ import { linksOf, nextLink } from './links.ts'
 type ById = { Params: { id: string } }
 
 const count = (least: number, most: number) =>
-  z.union([z.int(), z.string().regex(/^\d{1,10}$/, { message: 'It must be a whole number' }).transform(Number)]).pipe(z.int().min(least).max(most))
+  z
+    .union([
+      z.int(),
+      z
+        .string()
+        .regex(/^\d{1,10}$/, { message: 'It must be a whole number' })
+        .transform(Number),
+    ])
+    .pipe(z.int().min(least).max(most))
 const none = z.union([z.literal(0), z.literal('0')], { message: 'Ephemeral disks and swap are not offered' })
 
 const body = z.strictObject({
@@ -23,11 +31,21 @@ const body = z.strictObject({
     ram: count(1, 16_777_216),
     vcpus: count(1, 1024),
     disk: count(0, 65_536),
-    id: z.union([z.null(), z.int().transform(String), z.string().regex(/^(?! )[a-zA-Z0-9. _-]{1,255}(?<! )$/, { message: 'An id has letters, digits, spaces and . _ -' })]).optional(),
+    id: z
+      .union([
+        z.null(),
+        z.int().transform(String),
+        z.string().regex(/^(?! )[a-zA-Z0-9. _-]{1,255}(?<! )$/, { message: 'An id has letters, digits, spaces and . _ -' }),
+      ])
+      .optional(),
     swap: none.optional(),
     'OS-FLV-EXT-DATA:ephemeral': none.optional(),
-    rxtx_factor: z.union([z.literal(1), z.literal('1'), z.literal('1.0')], { message: 'Bandwidth factors are not offered' }).optional(),
-    'os-flavor-access:is_public': z.union([z.boolean(), z.enum(['True', 'False', 'true', 'false']).transform((text) => /^true$/i.test(text))]).optional(),
+    rxtx_factor: z
+      .union([z.literal(1), z.literal('1'), z.literal('1.0')], { message: 'Bandwidth factors are not offered' })
+      .optional(),
+    'os-flavor-access:is_public': z
+      .union([z.boolean(), z.enum(['True', 'False', 'true', 'false']).transform((text) => /^true$/i.test(text))])
+      .optional(),
     description: description.nullish(),
   }),
 })
@@ -92,7 +110,9 @@ export function flavors(app: FastifyInstance, needs: ApiNeeds): void {
     policy.require(callerOf(request), 'os_compute_api:os-flavor-manage:create')
     const { flavor } = read(body, request.body)
     if (flavor.description !== undefined && !speaks(request, 55))
-      throw refuse.malformed({ why: "Additional properties are not allowed ('description' was unexpected before microversion 2.55)" })
+      throw refuse.malformed({
+        why: "Additional properties are not allowed ('description' was unexpected before microversion 2.55)",
+      })
     const made = await createFlavor(db, {
       id: flavor.id ?? null,
       name: flavor.name,

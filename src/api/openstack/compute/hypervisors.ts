@@ -27,7 +27,8 @@ export function hypervisors(app: FastifyInstance, { db, policy, settings }: ApiN
     policy.require(callerOf(request), 'os_compute_api:os-hypervisors:statistics')
     const hosts = (await listHosts(db, settings.hostSilentSeconds)).filter(({ enabled }) => enabled)
     const total: Record<string, number> = { count: hosts.length, current_workload: 0 }
-    for (const host of hosts) for (const [name, value] of Object.entries(resources(host))) total[name] = (total[name] ?? 0) + value
+    for (const host of hosts)
+      for (const [name, value] of Object.entries(resources(host))) total[name] = (total[name] ?? 0) + value
     return { hypervisor_statistics: total }
   })
 
@@ -45,8 +46,11 @@ export function hypervisors(app: FastifyInstance, { db, policy, settings }: ApiN
   async function named(request: FastifyRequest, rule: PolicyName): Promise<HostRow[]> {
     policy.require(callerOf(request), rule)
     const pattern = queryOf(request).one('hypervisor_hostname_pattern')?.toLowerCase()
-    const found = (await listHosts(db, settings.hostSilentSeconds)).filter(({ name }) => pattern === undefined || name.toLowerCase().includes(pattern))
-    if (pattern !== undefined && found.length === 0) throw refuse.malformed({ why: `No hypervisor matching '${pattern.slice(0, 100)}' could be found.` })
+    const found = (await listHosts(db, settings.hostSilentSeconds)).filter(
+      ({ name }) => pattern === undefined || name.toLowerCase().includes(pattern),
+    )
+    if (pattern !== undefined && found.length === 0)
+      throw refuse.malformed({ why: `No hypervisor matching '${pattern.slice(0, 100)}' could be found.` })
     return found
   }
 
@@ -77,7 +81,12 @@ const full = (request: FastifyRequest, host: HostRow) => ({
   service: { id: speaks(request, 53) ? host.id : host.ordinal, host: host.name, disabled_reason: host.disabled_reason },
   ...(speaks(request, 88)
     ? { uptime: null }
-    : { ...resources(host), current_workload: 0, cpu_info: speaks(request, 28) ? {} : '{}', disk_available_least: host.diskFreeGib }),
+    : {
+        ...resources(host),
+        current_workload: 0,
+        cpu_info: speaks(request, 28) ? {} : '{}',
+        disk_available_least: host.diskFreeGib,
+      }),
 })
 
 const resources = (host: HostRow) => {
@@ -97,7 +106,11 @@ const resources = (host: HostRow) => {
 
 /** 8.2.1 is 8002001, as libvirt counts. */
 function versionNumber(version: string | undefined): number {
-  const [major = 0, minor = 0, patch = 0] = /(\d+)\.(\d+)(?:\.(\d+))?/.exec(version ?? '')?.slice(1).map((part) => Number(part ?? 0)) ?? []
+  const [major = 0, minor = 0, patch = 0] =
+    /(\d+)\.(\d+)(?:\.(\d+))?/
+      .exec(version ?? '')
+      ?.slice(1)
+      .map((part) => Number(part ?? 0)) ?? []
   return major * 1_000_000 + minor * 1000 + patch
 }
 

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { findInstance } from '../../../app/instances.ts'
 import { type ActionRow, actionsOf, eventsOf } from '../../../app/instance-history.ts'
+import { findInstance } from '../../../app/instances.ts'
 import { refuse } from '../../../domain/refusals.ts'
 import type { ApiNeeds } from '../../http/needs.ts'
 import { callerOf } from '../../http/request.ts'
@@ -28,7 +28,14 @@ export function instanceActions(app: FastifyInstance, needs: ApiNeeds): void {
     const last = page.at(-1)
     const links =
       last && start + page.length < all.length
-        ? { links: nextLink(request, needs.settings.publicUrl, `/compute/v2.1/servers/${id}/os-instance-actions`, last.requestId) }
+        ? {
+            links: nextLink(
+              request,
+              needs.settings.publicUrl,
+              `/compute/v2.1/servers/${id}/os-instance-actions`,
+              last.requestId,
+            ),
+          }
         : {}
     return { instanceActions: page.map((row) => view(request, row)), ...links }
   })
@@ -38,7 +45,8 @@ export function instanceActions(app: FastifyInstance, needs: ApiNeeds): void {
     const wanted = request.params.request
     const found = (await actionsOf(needs.db, id)).find(({ requestId }) => requestId === wanted)
     if (!found) throw refuse.notFound({ what: `Action for request_id ${wanted} on instance`, id })
-    const events = speaks(request, 51) || needs.policy.allows(callerOf(request), 'os_compute_api:os-instance-actions:events:details')
+    const events =
+      speaks(request, 51) || needs.policy.allows(callerOf(request), 'os_compute_api:os-instance-actions:events:details')
     return {
       instanceAction: {
         ...view(request, found),

@@ -1,6 +1,13 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import { deleteKeypair, findKeypair, generateKeypair, importKeypair, type KeypairRow, listKeypairs } from '../../../app/keypairs.ts'
+import {
+  deleteKeypair,
+  findKeypair,
+  generateKeypair,
+  importKeypair,
+  type KeypairRow,
+  listKeypairs,
+} from '../../../app/keypairs.ts'
 import { asId, type UserId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
 import { read } from '../../http/bodies.ts'
@@ -14,7 +21,11 @@ type ByName = { Params: { name: string } }
 
 const body = z.strictObject({
   keypair: z.strictObject({
-    name: z.string().min(1).max(255).regex(/^[a-zA-Z0-9 _@.-]+$/, { message: 'Keypair name contains unsafe characters' }),
+    name: z
+      .string()
+      .min(1)
+      .max(255)
+      .regex(/^[a-zA-Z0-9 _@.-]+$/, { message: 'Keypair name contains unsafe characters' }),
     public_key: z.string().min(1).max(16_384).nullish(),
     type: z.literal('ssh', { message: 'Only SSH keys are offered' }).optional(),
     user_id: z.string().max(64).optional(),
@@ -39,7 +50,8 @@ export function keypairs(app: FastifyInstance, { db, policy }: ApiNeeds): void {
       const row = await importKeypair(db, user, keypair.name, keypair.public_key)
       return { keypair: { ...brief(request, row), user_id: user } }
     }
-    if (speaks(request, 92)) throw refuse.malformed({ why: "'public_key' is a required property: keys are not generated from microversion 2.92 on." })
+    if (speaks(request, 92))
+      throw refuse.malformed({ why: "'public_key' is a required property: keys are not generated from microversion 2.92 on." })
     const row = await generateKeypair(db, user, keypair.name)
     return { keypair: { ...brief(request, row), user_id: user, private_key: row.privateKey } }
   })
@@ -47,7 +59,15 @@ export function keypairs(app: FastifyInstance, { db, policy }: ApiNeeds): void {
   app.get<ByName>('/v2.1/os-keypairs/:name', async (request) => {
     const row = await findKeypair(db, ownerOf(request, 'show'), request.params.name)
     return {
-      keypair: { ...brief(request, row), user_id: row.user_id, id: 0, created_at: microseconds(row.created_at), updated_at: null, deleted: false, deleted_at: null },
+      keypair: {
+        ...brief(request, row),
+        user_id: row.user_id,
+        id: 0,
+        created_at: microseconds(row.created_at),
+        updated_at: null,
+        deleted: false,
+        deleted_at: null,
+      },
     }
   })
 

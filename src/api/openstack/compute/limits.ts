@@ -45,8 +45,14 @@ export function limits(app: FastifyInstance, { db, policy }: ApiNeeds): void {
     })
 
   async function usedBy(project: ProjectId) {
-    const rows = await db.selectFrom('instances').select('flavor').where('project_id', '=', project).where('deleted_at', 'is', null).execute()
-    const sum = (of: (flavor: (typeof rows)[number]['flavor']) => number) => rows.reduce((total, { flavor }) => total + of(flavor), 0)
+    const rows = await db
+      .selectFrom('instances')
+      .select('flavor')
+      .where('project_id', '=', project)
+      .where('deleted_at', 'is', null)
+      .execute()
+    const sum = (of: (flavor: (typeof rows)[number]['flavor']) => number) =>
+      rows.reduce((total, { flavor }) => total + of(flavor), 0)
     return { instances: rows.length, cores: sum(({ vcpus }) => vcpus), ram: sum(({ ramMib }) => ramMib) }
   }
 }

@@ -27,7 +27,8 @@ export function services(app: FastifyInstance, { db, policy, settings }: ApiNeed
     policy.require(callerOf(request), 'os_compute_api:os-services:list')
     const query = queryOf(request)
     const host = query.one('host')
-    const hosts = (query.one('binary') ?? 'nova-compute') === 'nova-compute' ? await listHosts(db, settings.hostSilentSeconds) : []
+    const hosts =
+      (query.one('binary') ?? 'nova-compute') === 'nova-compute' ? await listHosts(db, settings.hostSilentSeconds) : []
     return { services: hosts.filter(({ name }) => host === undefined || name === host).map((row) => view(request, row)) }
   })
 
@@ -46,7 +47,8 @@ export function services(app: FastifyInstance, { db, policy, settings }: ApiNeed
 
   /** Up to 2.52 the path says what to do. */
   async function oldUpdate(action: string, request: FastifyRequest) {
-    if (action !== 'enable' && action !== 'disable' && action !== 'disable-log-reason') throw refuse.notFound({ what: 'Action', id: action })
+    if (action !== 'enable' && action !== 'disable' && action !== 'disable-log-reason')
+      throw refuse.notFound({ what: 'Action', id: action })
     const { host, binary, disabled_reason: reason } = read(oldChange, request.body)
     const found = await hostBy('name', host)
     await enableHost(db, found.id, action === 'enable', reason ?? null)

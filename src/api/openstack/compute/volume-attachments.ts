@@ -15,8 +15,16 @@ type ByVolume = { Params: { id: string; volume: string } }
 const body = z.strictObject({
   volumeAttachment: z.strictObject({
     volumeId: z.uuid(),
-    device: z.string().regex(/^(\/dev\/)?[a-z]{1,16}$/, { message: 'A device name is like /dev/vdb' }).nullish(),
-    tag: z.string().min(1).max(60).regex(/^[^,/]+$/).nullish(),
+    device: z
+      .string()
+      .regex(/^(\/dev\/)?[a-z]{1,16}$/, { message: 'A device name is like /dev/vdb' })
+      .nullish(),
+    tag: z
+      .string()
+      .min(1)
+      .max(60)
+      .regex(/^[^,/]+$/)
+      .nullish(),
     delete_on_termination: z.boolean().optional(),
   }),
 })
@@ -27,7 +35,12 @@ export function volumeAttachments(app: FastifyInstance, needs: ApiNeeds): void {
   const path = '/v2.1/servers/:id/os-volume_attachments'
 
   app.get<ById>(path, async (request) => {
-    const { attachments } = await findInstance(needs, callerOf(request), request.params.id, 'os_compute_api:os-volumes-attachments:index')
+    const { attachments } = await findInstance(
+      needs,
+      callerOf(request),
+      request.params.id,
+      'os_compute_api:os-volumes-attachments:index',
+    )
     const query = queryOf(request)
     const offset = wholeNumber('offset', query.one('offset') ?? '0')
     return { volumeAttachments: attachments.slice(offset, offset + limitOf(query)).map((row) => view(request, row)) }
@@ -48,7 +61,13 @@ export function volumeAttachments(app: FastifyInstance, needs: ApiNeeds): void {
     const deleteOnTermination = wanted.delete_on_termination ?? false
     const tag = wanted.tag ?? null
     const asked = wanted.device?.replace('/dev/', '') ?? null
-    const { attachment, device, operation } = await commands.attachVolume(caller, { instance: id, volume, device: asked, deleteOnTermination, tag })
+    const { attachment, device, operation } = await commands.attachVolume(caller, {
+      instance: id,
+      volume,
+      device: asked,
+      deleteOnTermination,
+      tag,
+    })
     request.audited.operation = operation
     const row = { id: attachment, instance_id: id, volume_id: volume, device, tag, delete_on_termination: deleteOnTermination }
     return { volumeAttachment: view(request, row) }
@@ -59,8 +78,13 @@ export function volumeAttachments(app: FastifyInstance, needs: ApiNeeds): void {
     request.audited.action = 'os_compute_api:os-volumes-attachments:update'
     const attachment = await one(request, 'os_compute_api:os-volumes-attachments:update')
     const { volumeAttachment: wanted } = read(change, request.body)
-    if (wanted.volumeId !== attachment.volume_id || !speaks(request, 85)) throw refuse.notImplemented({ what: 'Swapping volumes' })
-    await db.updateTable('attachments').set({ delete_on_termination: wanted.delete_on_termination }).where('id', '=', attachment.id).execute()
+    if (wanted.volumeId !== attachment.volume_id || !speaks(request, 85))
+      throw refuse.notImplemented({ what: 'Swapping volumes' })
+    await db
+      .updateTable('attachments')
+      .set({ delete_on_termination: wanted.delete_on_termination })
+      .where('id', '=', attachment.id)
+      .execute()
     return reply.code(202).send()
   })
 

@@ -1,11 +1,11 @@
 /** `POST /servers/{id}/action`: the body's one key says which. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
+import type { Caller } from '../../../../app/caller.ts'
 import { refuse } from '../../../../domain/refusals.ts'
 import { read } from '../../../http/bodies.ts'
 import type { ApiNeeds } from '../../../http/needs.ts'
 import { callerOf } from '../../../http/request.ts'
-import type { Caller } from '../../../../app/caller.ts'
 import { console } from './console.ts'
 import { createImage } from './create-image.ts'
 import { lock, unlock } from './lock.ts'

@@ -6,7 +6,13 @@ import type { Action } from './actions.ts'
 
 const request = z.strictObject({
   length: z
-    .union([z.int(), z.string().regex(/^-?\d{1,7}$/).transform(Number)])
+    .union([
+      z.int(),
+      z
+        .string()
+        .regex(/^-?\d{1,7}$/)
+        .transform(Number),
+    ])
     .pipe(z.int().min(-1).max(1_000_000))
     .nullish(),
 })
@@ -15,7 +21,8 @@ const request = z.strictObject({
 export const console: Action = async ({ needs, caller, id, body }) => {
   const instance = await findInstance(needs, caller, id, 'os_compute_api:os-console-output')
   const { length } = read(request, body ?? {})
-  if (!instance.host_id) throw refuse.instanceWrongState({ action: 'get_console_output', id: instance.id, state: instance.state })
+  if (!instance.host_id)
+    throw refuse.instanceWrongState({ action: 'get_console_output', id: instance.id, state: instance.state })
   const lines = length === undefined || length === null || length < 0 ? null : length
   return { output: lines === 0 ? '' : await needs.console(instance.host_id, instance.id, lines) }
 }

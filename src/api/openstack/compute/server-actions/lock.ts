@@ -6,12 +6,11 @@ import { printable } from '../../names.ts'
 import type { Action } from './actions.ts'
 
 const nothing = z.union([z.null(), z.undefined(), z.strictObject({})])
-const reason = z.union([z.null(), z.undefined(), z.strictObject({ locked_reason: printable(255).optional() })])
+const reason = z.strictObject({ locked_reason: printable(255).optional() }).nullish()
 
 export const lock: Action = async ({ needs, request, reply, caller, id, body }) => {
-  const given = read(speaks(request, 73) ? reason : nothing, body)
-  const why = given && 'locked_reason' in given ? given.locked_reason : undefined
-  await lockInstance(needs, caller, id, why ?? null)
+  if (!speaks(request, 73)) read(nothing, body)
+  await lockInstance(needs, caller, id, read(reason, body)?.locked_reason ?? null)
   reply.code(202)
 }
 

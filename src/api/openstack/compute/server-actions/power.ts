@@ -5,7 +5,12 @@ import { read } from '../../../http/bodies.ts'
 import type { Action } from './actions.ts'
 
 const nothing = z.union([z.null(), z.undefined(), z.strictObject({})])
-const kind = z.strictObject({ type: z.string().transform((text) => text.toUpperCase()).pipe(z.enum(['SOFT', 'HARD'])) })
+const kind = z.strictObject({
+  type: z
+    .string()
+    .transform((text) => text.toUpperCase())
+    .pipe(z.enum(['SOFT', 'HARD'])),
+})
 
 export const start: Action = async ({ needs, request, reply, caller, id, body }) => {
   const instance = await findInstance(needs, caller, id, 'os_compute_api:servers:start')
