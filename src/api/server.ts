@@ -1,6 +1,6 @@
 /** The HTTP server: what all faces share, then the faces. Listening and closing are the caller's. */
 import { randomUUID } from 'node:crypto'
-import fastify, { type FastifyInstance } from 'fastify'
+import fastify, { type FastifyInstance, LogController } from 'fastify'
 import { refuse } from '../domain/refusals.ts'
 import { auditChanges } from './http/audit.ts'
 import { acceptBodies, bodyLimit } from './http/bodies.ts'
@@ -18,9 +18,8 @@ export async function buildServer(needs: ApiNeeds): Promise<FastifyInstance> {
   const faces = openstackFaces(needs)
   const app = fastify({
     loggerInstance: needs.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     requestIdHeader: false,
-    requestIdLogLabel: 'requestId',
     genReqId: () => `req-${randomUUID()}`,
     bodyLimit,
     forceCloseConnections: 'idle',

@@ -23,7 +23,7 @@ const authBody = z.object({
     scope: z
       .union([
         z.literal('unscoped'),
-        z.object({ project: named.optional(), unscoped: z.object({}).optional(), system: z.unknown(), domain: z.unknown() }),
+        z.object({ project: named.optional(), unscoped: z.object({}).optional(), system: z.unknown().optional(), domain: z.unknown().optional() }),
       ])
       .optional(),
   }),

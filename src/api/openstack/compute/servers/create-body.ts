@@ -6,7 +6,10 @@ import { description, labels, printable } from '../../names.ts'
 import { mapping } from './disks.ts'
 
 const notOffered = (why: string) =>
-  z.unknown().refine((value) => value === undefined || value === null || isEmpty(value), { message: why })
+  z
+    .unknown()
+    .refine((value) => value === undefined || value === null || isEmpty(value), { message: why })
+    .optional()
 
 const isEmpty = (value: unknown): boolean =>
   value === '' || value === false || (typeof value === 'object' && value !== null && Object.keys(value).length === 0)

@@ -26,8 +26,14 @@ export const taskStateOf = ({ activity }: Pick<Busy<InstanceRow>, 'activity'>): 
 /** What people see: the state, and for a few things what is being done. */
 export function statusOf({ state, activity, paused_because: paused }: Busy<InstanceRow>): string {
   if (activity === 'reboot-instance') return 'REBOOT'
+  if (activity === 'create-instance') return 'BUILD'
   if (state === 'running') return paused ? 'PAUSED' : 'ACTIVE'
   return { building: 'BUILD', stopped: 'SHUTOFF', error: 'ERROR', deleting: 'ACTIVE', deleted: 'DELETED' }[state]
+}
+
+const vmStateIn = ({ state, activity, paused_because: paused }: Busy<InstanceRow>): string => {
+  if (activity === 'create-instance') return 'building'
+  return paused && state === 'running' ? 'paused' : vmStateOf[state]
 }
 
 const powerStateOf = ({ state, paused_because: paused }: InstanceRow): number =>
@@ -87,7 +93,7 @@ const machineOf = (server: Busy<InstanceDetail>) => ({
   config_drive: '',
   key_name: server.key_name,
   'OS-EXT-AZ:availability_zone': server.hostName ? 'nova' : '',
-  'OS-EXT-STS:vm_state': server.paused_because && server.state === 'running' ? 'paused' : vmStateOf[server.state],
+  'OS-EXT-STS:vm_state': vmStateIn(server),
   'OS-EXT-STS:task_state': taskStateOf(server),
   'OS-EXT-STS:power_state': powerStateOf(server),
   'OS-SRV-USG:launched_at': server.launched_at && microseconds(server.launched_at),
