@@ -1,4 +1,4 @@
-import type { Client } from 'pg'
+import pg from 'pg'
 import { refuse } from '../../domain/refusals.ts'
 
 export type Durability = 'durable' | 'throwaway'
@@ -37,7 +37,7 @@ export const settings = (socketDir: string, port: number, durability: Durability
 })
 
 /** Refuses a server that could lose what it acknowledged. `dataDir`: the answering server must also be this one. */
-export async function assertSafe(client: Client, durability: Durability, dataDir?: string): Promise<void> {
+export async function assertSafe(client: pg.Client, durability: Durability, dataDir?: string): Promise<void> {
   const needs: Record<string, string> = { ...safe[durability], server_encoding: 'UTF8' }
   if (dataDir !== undefined) {
     Object.assign(needs, { data_directory: dataDir, data_checksums: 'on', listen_addresses: '', TimeZone: 'UTC' })
@@ -52,4 +52,18 @@ export async function assertSafe(client: Client, durability: Durability, dataDir
     const waitsForMore = name === 'synchronous_commit' && want === 'on' && is !== 'off'
     if (is !== want && !waitsForMore) throw refuse.databaseUnsafe({ setting: name, is, needs: want })
   }
+}
+
+/** The same for a server that somebody else runs. */
+export async function assertSafeUrl(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, application_name: 'comeback' })
+  client.on('error', () => {})
+  try {
+    await client.connect()
+  } catch (error) {
+    throw refuse.setup({
+      why: `The database of COMEBACK_DATABASE_URL cannot be reached: ${error instanceof Error ? error.message : error}.`,
+    })
+  }
+  await assertSafe(client, 'durable').finally(() => client.end())
 }

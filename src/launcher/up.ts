@@ -1,0 +1,133 @@
+/** Brings everything up that is not: attaches to what runs, starts what does not, changes nothing else. */
+import { mkdir } from 'node:fs/promises'
+import { createConnection } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { AgentConfig, ControllerConfig } from '../config.ts'
+import { refuse } from '../domain/refusals.ts'
+import { type Access, adminPassword, writeAccess } from './credentials.ts'
+import { databaseUp } from './database.ts'
+import { withLock } from './lock.ts'
+import { databaseNeed, ensurePackages, machineNeeds } from './packages.ts'
+import { type Places, preparePlaces } from './places.ts'
+import { addressProblem, holderOf } from './ports.ts'
+import { findService, programs, type Service, startService } from './processes.ts'
+import { say, step } from './say.ts'
+import { ensureUser } from './system-user.ts'
+
+export type Settings = { readonly controller: ControllerConfig; readonly agent: AgentConfig }
+
+export type Up = Access & {
+  readonly places: Places
+  readonly clouds: string
+  readonly openrc: string
+  readonly databaseUrl: string
+  /** A line for each part: "controller: started". */
+  readonly parts: readonly string[]
+}
+
+const slowestStartMs = 60_000
+
+export async function bringUp(settings: Settings, run: Readonly<Record<Service, string>> = programs): Promise<Up> {
+  const { controller, agent } = settings
+  await ensurePackages([...machineNeeds, databaseNeed(controller.databaseUrl !== null)])
+  await ensureUser(agent.qemuUser)
+  const places = await preparePlaces(controller.state, controller.run)
+  return await withLock(
+    `launcher ${places.run}`,
+    () => startAll(settings, places, run),
+    () => say('Another start or stop of this state is under way; waiting for it.'),
+  )
+}
+
+async function startAll({ controller, agent }: Settings, places: Places, run: Readonly<Record<Service, string>>): Promise<Up> {
+  const logs = join(places.stateInside, 'log')
+  await mkdir(logs, { recursive: true, mode: 0o755 })
+  const url = urlOf(controller)
+  const password = await adminPassword(places.state, controller.adminPassword)
+  const shared = { COMEBACK_STATE: places.stateInside, COMEBACK_RUN: places.run, COMEBACK_HOST_NAME: controller.hostName }
+  await refuseOtherAddress(controller, places, run.controller)
+  const [database, agentHow] = await Promise.all([
+    databaseUp(controller.databaseUrl, places),
+    ensureService('agent', places, logs, shared, run, () => socketAnswers(agent.socket)),
+  ])
+  const environment = {
+    ...shared,
+    COMEBACK_DATABASE_URL: database.url,
+    COMEBACK_LISTEN: listenText(controller),
+    COMEBACK_ADMIN_PASSWORD: password,
+  }
+  const controllerHow = await ensureService('controller', places, logs, environment, run, () => isHealthy(url))
+  const access = { url, password, region: controller.region }
+  const files = await writeAccess(places.state, access)
+  const parts = [`PostgreSQL: ${database.how}`, `agent: ${agentHow}`, `controller: ${controllerHow}`]
+  return { ...access, ...files, places, databaseUrl: database.url, parts }
+}
+
+async function ensureService(
+  service: Service,
+  places: Places,
+  logs: string,
+  env: Readonly<Record<string, string>>,
+  run: Readonly<Record<Service, string>>,
+  isReady: () => Promise<boolean>,
+): Promise<'attached' | 'started'> {
+  return await step(`Starting the ${service}`, async () => {
+    const running = await findService(service, places.run, run[service])
+    const started = running ? null : await startService(service, logs, env, run[service])
+    let ended: string | undefined
+    void started?.ended.then((how) => {
+      ended = how
+    })
+    for (const end = Date.now() + slowestStartMs; Date.now() < end; await sleep(20)) {
+      if (await isReady()) return started ? 'started' : 'attached'
+      if (ended !== undefined) break
+    }
+    const log = join(places.state, 'log', `${service}.log`)
+    const what = ended === undefined ? `does not answer after ${slowestStartMs / 1000} s` : `has ended (${ended})`
+    throw refuse.setup({ why: `The ${service} ${what}. Its log says why: ${log}` })
+  })
+}
+
+const listenText = ({ listen: { host, port } }: ControllerConfig): string =>
+  `${host.includes(':') ? `[${host}]` : host}:${port}`
+
+/** How a client on this box reaches it. */
+function urlOf(controller: ControllerConfig): string {
+  const { host, port } = controller.listen
+  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
+  return `http://${reachable}:${port}`
+}
+
+/** Before anything is started: is the address ours to take, or does our controller have it already? */
+async function refuseOtherAddress(controller: ControllerConfig, places: Places, program: string): Promise<void> {
+  const asked = listenText(controller)
+  const running = await findService('controller', places.run, program)
+  const has = running?.env.get('COMEBACK_LISTEN')
+  if (running && has !== asked) {
+    throw refuse.setup({
+      why: `This state is already served at ${has}, not at ${asked}. Run 'npm run down' with the same COMEBACK_STATE first.`,
+    })
+  }
+  const problem = running ? null : await addressProblem(controller.listen)
+  if (problem === null) return
+  const holder = problem === 'EADDRINUSE' ? await holderOf(controller.listen.port) : null
+  const why = problem === 'EADDRINUSE' ? `is taken by ${holder ?? 'another program'}` : `cannot be listened on (${problem})`
+  throw refuse.setup({ why: `${asked} ${why}. Stop that, or choose another address: COMEBACK_LISTEN=127.0.0.1:8775 npm start` })
+}
+
+const socketAnswers = (path: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = createConnection(path)
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
+
+const isHealthy = (url: string): Promise<boolean> =>
+  fetch(`${url}/healthz`, { signal: AbortSignal.timeout(2_000) }).then(
+    async (answer) => {
+      await answer.body?.cancel()
+      return answer.ok
+    },
+    () => false,
+  )
