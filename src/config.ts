@@ -44,6 +44,10 @@ const controller = shared.extend({
   COMEBACK_REGION: z.string().min(1).default('RegionOne'),
   /** Agents' addresses, separated by commas: `unix:/path` or `https://host:port`. Default: the one on this box. */
   COMEBACK_AGENTS: z.string().optional(),
+  /** This controller's key and certificate towards agents of other hosts, and the authority of theirs. */
+  COMEBACK_AGENT_KEY: z.string().optional(),
+  COMEBACK_AGENT_CERT: z.string().optional(),
+  COMEBACK_AGENT_CA: z.string().optional(),
   /** A file of policy rules that override the defaults. */
   COMEBACK_POLICY_FILE: z.string().optional(),
   /** Password of the first user, `admin`; needed only at the very first start. */
@@ -91,6 +95,12 @@ function read<Schema extends z.ZodType>(schema: Schema, env: Environment): z.inf
   throw new BadSetting(`The setting ${String(issue?.path[0])} is not usable: ${issue?.message}.`)
 }
 
+type TlsFiles = { COMEBACK_AGENT_KEY?: string | undefined; COMEBACK_AGENT_CERT?: string | undefined; COMEBACK_AGENT_CA?: string | undefined }
+
+function tlsFiles({ COMEBACK_AGENT_KEY: keyFile, COMEBACK_AGENT_CERT: certFile, COMEBACK_AGENT_CA: caFile }: TlsFiles) {
+  return keyFile && certFile && caFile ? { keyFile, certFile, caFile } : null
+}
+
 /** Where sockets live: short whatever the state's path is, for a socket's address has at most 107 bytes. */
 export function runtimeDirectory(state: string, env: Environment): string {
   const name = createHash('sha256').update(state).digest('hex').slice(0, 12)
@@ -119,12 +129,13 @@ export function controllerConfig(env: Environment = process.env) {
     /** The private PostgreSQL, used when no other is given. */
     privatePostgres: {
       dataDir: join(base.state, 'postgres'),
-      socketDir: join(base.run, 'pg'),
+      socketDir: join(base.run, 'postgres'),
       logFile: join(base.state, 'log', 'postgres.log'),
     },
     publicUrl: settings.COMEBACK_PUBLIC_URL?.replace(/\/+$/, '') ?? null,
     region: settings.COMEBACK_REGION,
     agents: settings.COMEBACK_AGENTS?.split(',').map((address) => address.trim()) ?? [`unix:${agentSocket(base.run)}`],
+    agentTls: tlsFiles(settings),
     policyFile: settings.COMEBACK_POLICY_FILE ?? null,
     adminPassword: settings.COMEBACK_ADMIN_PASSWORD ?? null,
     tokenSeconds: settings.COMEBACK_TOKEN_SECONDS,

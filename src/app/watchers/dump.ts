@@ -1,5 +1,8 @@
 /** Dumps the database into every pool, so that a pool alone brings back more than its volumes: names, projects, flavors, addresses. */
+import { sql } from 'kysely'
 import type { PoolId } from '../../domain/ids.ts'
+import type { Uploads } from '../../ports/host-agent.ts'
+import type { StorageDriver } from '../../ports/storage-driver.ts'
 import type { Db } from '../../ports/tables.ts'
 import type { Watcher } from './loop.ts'
 
@@ -7,13 +10,8 @@ export type DumpNeeds = {
   readonly db: Db
   /** The dump, as it is made. */
   readonly dump: (signal: AbortSignal) => AsyncIterable<Uint8Array>
-  readonly store: (
-    pool: PoolId,
-    name: string,
-    data: AsyncIterable<Uint8Array>,
-    keep: number,
-    signal: AbortSignal,
-  ) => Promise<void>
+  readonly uploads: (pool: PoolId) => Uploads
+  readonly storage: (pool: PoolId, epoch: number) => Pick<StorageDriver, 'keepDatabaseDump'>
 }
 
 /** A day of hourly ones. */
@@ -24,8 +22,13 @@ export const dumpWatcher = (needs: DumpNeeds, everyMs: number): Watcher => ({
   everyMs,
   look: async (signal) => {
     const pools = await needs.db.selectFrom('pools').select('id').execute()
-    for (const { id } of pools) await needs.store(id, nameNow(), needs.dump(signal), kept, signal)
+    for (const { id } of pools) await dumpInto(needs, id, signal)
   },
 })
 
-const nameNow = (): string => `comeback-${new Date().toISOString().replace(/[-:]/g, '').replace(/\.\d+/, '')}.dump`
+async function dumpInto({ db, dump, uploads, storage }: DumpNeeds, pool: PoolId, signal: AbortSignal): Promise<void> {
+  const name = `comeback-${new Date().toISOString().replace(/[-:]/g, '').replace(/\.\d+/, '')}.dump`
+  await uploads(pool).upload(pool, name, dump(signal), signal)
+  const { rows } = await sql<{ epoch: number }>`select nextval('epochs') as epoch`.execute(db)
+  await storage(pool, rows[0]!.epoch).keepDatabaseDump(name, kept)
+}

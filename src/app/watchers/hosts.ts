@@ -10,9 +10,12 @@ export type HostsNeeds = {
   readonly db: Db
   /** Addresses of agents, from the configuration. */
   readonly addresses: readonly string[]
-  readonly at: (address: string) => Pick<HostAgent, 'hello'> & { pool(pool: PoolId): Pick<StorageDriver, 'space'> }
-  /** An agent has answered: under this name it is this host. */
-  readonly met: (host: HostId, address: string, hello: HostHello) => Promise<void>
+  readonly directory: {
+    at(address: string): { host(): Pick<HostAgent, 'hello'> }
+    /** An agent has answered: at this address is this host. */
+    met(host: HostId, address: string, hello: HostHello): void
+    storage(pool: PoolId): Pick<StorageDriver, 'space'>
+  }
 }
 
 export const hostsWatcher = (needs: HostsNeeds, everyMs: number): Watcher => ({
@@ -26,12 +29,11 @@ export const hostsWatcher = (needs: HostsNeeds, everyMs: number): Watcher => ({
 })
 
 async function meet(needs: HostsNeeds, address: string): Promise<void> {
-  const agent = needs.at(address)
-  const hello = await agent.hello()
+  const hello = await needs.directory.at(address).host().hello()
   const host = await keepHost(needs.db, address, hello)
-  await needs.met(host, address, hello)
+  needs.directory.met(host, address, hello)
   for (const pool of hello.pools) {
-    const { totalBytes, freeBytes } = await agent.pool(pool.id).space()
+    const { totalBytes, freeBytes } = await needs.directory.storage(pool.id).space()
     await needs.db
       .insertInto('pools')
       .values({

@@ -4,6 +4,9 @@ import type { Log } from '../../ports/log.ts'
 
 export type Watcher = { readonly name: string; readonly everyMs: number; readonly look: (signal: AbortSignal) => Promise<void> }
 
+/** A round that failed is not left for an hour. */
+const retryMs = 10_000
+
 /** Runs each watcher in turn with itself, never twice at once; a failure is logged and the next round tries again. */
 export async function runWatchers(watchers: readonly Watcher[], clock: Clock, log: Log, signal: AbortSignal): Promise<void> {
   await Promise.all(watchers.map((watcher) => run(watcher, clock, log, signal)))
@@ -11,9 +14,13 @@ export async function runWatchers(watchers: readonly Watcher[], clock: Clock, lo
 
 async function run({ name, everyMs, look }: Watcher, clock: Clock, log: Log, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    await look(signal).catch((error: unknown) => {
-      if (!signal.aborted) log.warn({ err: error, watcher: name }, 'watcher failed')
-    })
-    await clock.wait(everyMs, signal).catch(() => undefined)
+    const failed = await look(signal).then(
+      () => false,
+      (error: unknown) => {
+        if (!signal.aborted) log.warn({ err: error, watcher: name }, 'watcher failed')
+        return true
+      },
+    )
+    await clock.wait(failed ? Math.min(everyMs, retryMs) : everyMs, signal).catch(() => undefined)
   }
 }

@@ -1,0 +1,113 @@
+/** The controller: reads its settings, puts the parts together, serves until told to stop. Nothing imports this file. */
+import { hostname } from 'node:os'
+import { pino } from 'pino'
+import { systemClock } from './adapters/clock.ts'
+import { createClaims } from './adapters/database/claims.ts'
+import { connect, database } from './adapters/database/connect.ts'
+import { dumpDatabase } from './adapters/database/dump.ts'
+import { listen } from './adapters/database/listen.ts'
+import { migrate } from './adapters/database/migrate.ts'
+import { createOperations } from './adapters/database/operations.ts'
+import { ensureDatabase, ensurePostgres } from './adapters/database/private-postgres.ts'
+import { AgentDirectory } from './adapters/host-agent/directory.ts'
+import { nativeFace } from './api/native/face.ts'
+import { buildServer } from './api/server.ts'
+import { bootstrap } from './app/bootstrap.ts'
+import { createCommands } from './app/commands/index.ts'
+import type { Needs } from './app/needs.ts'
+import { readPolicyFile } from './app/policy/file.ts'
+import { createPolicy } from './app/policy/policy.ts'
+import { receiveUploads } from './app/uploads.ts'
+import { collectorWatcher } from './app/watchers/collector.ts'
+import { type DumpNeeds, dumpWatcher } from './app/watchers/dump.ts'
+import { hostsWatcher } from './app/watchers/hosts.ts'
+import { runWatchers, type Watcher } from './app/watchers/loop.ts'
+import { machinesWatcher, systemOrigin } from './app/watchers/machines.ts'
+import { mergerWatcher } from './app/watchers/merger.ts'
+import { controllerConfig } from './config.ts'
+import { newId } from './domain/ids.ts'
+import type { World } from './ports/world.ts'
+import { startWorker, type Ticket } from './sagas/engine/worker.ts'
+import { sagas } from './sagas/index.ts'
+
+const config = controllerConfig()
+const log = pino({ level: config.logLevel, base: { process: 'controller' } })
+
+const isPrivate = config.databaseUrl === null || config.databaseUrl.includes(encodeURIComponent(config.privatePostgres.socketDir))
+if (isPrivate) await ensurePostgres(config.privatePostgres)
+const url = config.databaseUrl ?? (await ensureDatabase(config.privatePostgres, 'comeback'))
+await migrate(url)
+const pool = connect(url, { name: 'comeback-controller', onLost: (error) => log.warn({ err: error }, 'a database connection was lost') })
+const db = database(pool)
+await bootstrap(db, config.adminPassword)
+
+const listener = listen(url)
+const operations = createOperations({ db, listener, sagas })
+const agents = new AgentDirectory(config.agentTls)
+const policy = createPolicy(config.policyFile === null ? {} : await readPolicyFile(config.policyFile))
+const needs: Needs = { db, operations, settings: config, allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }) }
+const commands = createCommands(needs)
+
+const worldFor = ({ operation, epoch, requestId, resourceOfFence }: Ticket): World => {
+  const from = { fence: { resource: resourceOfFence, epoch, operation }, requestId }
+  return { db, clock: systemClock, storage: (id) => agents.storage(id, from), hosts: (id) => agents.host(id, from) }
+}
+const worker = startWorker({ claims: createClaims({ db, listener, owner: `${hostname()}:${process.pid}` }), sagas, worldFor, clock: systemClock, log })
+
+const server = await buildServer({
+  db,
+  commands,
+  operations,
+  policy,
+  settings: config,
+  logger: log,
+  receiveUpload: receiveUploads(db, (id) => agents.uploads(id)),
+  console: (host, instance, lines) => agents.host(host).console(instance, lines),
+  faces: [nativeFace({ db, commands, operations, policy })],
+})
+
+const dumping: DumpNeeds = {
+  db,
+  dump: (signal) => dumpDatabase(url, signal),
+  uploads: (id) => agents.uploads(id),
+  storage: (id, epoch) => agents.storage(id, { fence: { resource: `pool:${id}`, epoch, operation: newId() }, requestId: systemOrigin().requestId }),
+}
+const watchers: Watcher[] = [
+  hostsWatcher({ db, addresses: config.agents, directory: agents }, 3_000),
+  machinesWatcher({ db, operations, hosts: (id) => agents.host(id) }, 2_000),
+  collectorWatcher({ db, operations }, 5_000),
+  mergerWatcher({ db, operations, storage: (id) => agents.storage(id) }, 10_000),
+  dumpWatcher(dumping, config.dumpSeconds * 1000),
+  ...(isPrivate ? [{ name: 'postgres', everyMs: 2_000, look: async () => void (await ensurePostgres(config.privatePostgres)) }] : []),
+]
+const stopping = new AbortController()
+const watching = runWatchers(watchers, systemClock, log, stopping.signal)
+
+await server.listen(config.listen)
+log.info({ listen: config.listen }, 'serving')
+
+/** Running steps may end; what does not is taken up again from the journal. */
+const graceMs = 5_000
+
+async function stop(): Promise<void> {
+  stopping.abort()
+  await server.close()
+  await worker.stop(graceMs)
+  await watching
+  agents.close()
+  await listener.close()
+  await pool.end()
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.once(signal, () => {
+    log.info({ signal }, 'stopping')
+    stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ err: error }, 'could not stop cleanly')
+        process.exit(1)
+      },
+    )
+  })
+}
