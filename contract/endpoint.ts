@@ -62,7 +62,7 @@ export const everywhere = ['malformed', 'unauthenticated', 'forbidden', 'databas
 export type Request<E extends Endpoint> = Part<'params', z.input<E['params']>> &
   Part<'query', z.input<E['query']>> &
   Part<'body', z.input<E['body']>>
-type Part<Name extends string, Value> = object extends Value
-  ? { readonly [K in Name]?: Value }
-  : { readonly [K in Name]: Value }
+type Part<Name extends string, Value> =
+  MayBeEmpty<Value> extends true ? { readonly [K in Name]?: Value } : { readonly [K in Name]: Value }
+type MayBeEmpty<Value> = Value extends Record<string, never> ? true : Partial<Value> extends Value ? true : false
 export type Answer<E extends Endpoint> = z.output<E['answer']>

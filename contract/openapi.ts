@@ -86,7 +86,7 @@ function parameters({ params, query, method, gives }: Endpoint, schema: Write): 
   return [
     ...of('path', params),
     ...of('query', query),
-    ...(method === 'POST' ? [header('Idempotency-Key', 'A retry with the same key is the same operation')] : []),
+    ...(method !== 'GET' ? [header('Idempotency-Key', 'A retry with the same key is the same operation')] : []),
     ...(gives === 'operation' ? [header('Prefer', '`wait` or `wait=<seconds>`: answer 200 when it has ended')] : []),
     ...(gives === 'events' ? [header('Last-Event-ID', 'Number of the last event received')] : []),
   ]

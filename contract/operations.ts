@@ -3,6 +3,8 @@ import { operationStates } from '../src/domain/operation.ts'
 import { endpoint } from './endpoint.ts'
 import { everybody, flag, instanceId, open, operationId, page, pageOf, time } from './words.ts'
 
+export const operationStateNames = operationStates
+
 export const problem = z.object({ code: z.string(), message: z.string() }).meta({ id: 'Problem' })
 
 export const step = z
@@ -49,6 +51,8 @@ export const operationEvent = z
   })
   .meta({ id: 'OperationEvent' })
 export type OperationEventView = z.output<typeof operationEvent>
+
+export type OperationWithSteps = z.output<typeof operationWithSteps>
 
 /** What starting something answers. Further fields name what was created. */
 export const started = { operation: operationWithSteps }

@@ -51,6 +51,9 @@ export const preflight = z
   .meta({ id: 'Preflight' })
 export type PreflightView = z.output<typeof preflight>
 
+/** Kind of the operations that put disks back: rollbacks and reverts. */
+export const rollbackKind = 'replace-heads'
+
 /** What a done rollback has as its `result`. */
 export const rollbackResult = z
   .object({

@@ -13,7 +13,7 @@ export async function undoRollback(
   id: OperationId,
   how: Pick<RollbackRequest, 'powerStateAfter' | 'stop'>,
 ): Promise<Started> {
-  const { state, instance } = await operationFor(needs, caller, id)
+  const { state, instance } = await operationFor(needs, caller, id, 'os_compute_api:xloud_rollback:rollback')
   const safety = await needs.db
     .selectFrom('volume_snapshots')
     .select(['id', 'volume_id as volume'])

@@ -1,0 +1,31 @@
+/** The native interface at `/v1`: what `contract/` describes, on the use cases. */
+import { openApi } from '../../../contract/openapi.ts'
+import { type Face, open } from '../http/face.ts'
+import { administrationRoutes } from './administration.ts'
+import { instanceRoutes } from './instances.ts'
+import { operationRoutes } from './operations.ts'
+import { rollbackRoutes } from './rollbacks.ts'
+import type { NativeNeeds } from './serve.ts'
+import { snapshotRoutes } from './snapshots.ts'
+import { volumeSnapshotRoutes } from './volume-snapshots.ts'
+import { volumeRoutes } from './volumes.ts'
+import { envelope } from './wire.ts'
+
+export const nativeFace = (needs: NativeNeeds): Face => ({
+  prefix: '/v1',
+  envelope,
+  routes: (app) => {
+    app.get('/openapi.json', open, async () => openApi())
+    for (const routes of all) routes(app, needs)
+  },
+})
+
+const all = [
+  instanceRoutes,
+  snapshotRoutes,
+  rollbackRoutes,
+  operationRoutes,
+  volumeRoutes,
+  volumeSnapshotRoutes,
+  administrationRoutes,
+]

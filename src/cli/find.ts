@@ -1,0 +1,38 @@
+/** Names on the command line to ids: an id is taken as it is; a name must be that of exactly one thing. */
+import { endpoints } from '../../contract/index.ts'
+import type { InstanceView } from '../../contract/instances.ts'
+import type { SnapshotTreeView, TreeNode } from '../../contract/snapshots.ts'
+import type { VolumeView } from '../../contract/volumes.ts'
+import { usage } from './exit.ts'
+import { clean, when } from './output.ts'
+import type { Session } from './session.ts'
+
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+export const isId = (text: string): boolean => uuid.test(text)
+
+export async function findInstance({ client }: Session, text: string): Promise<InstanceView> {
+  if (isId(text)) return await client.call(endpoints.showInstance, { params: { instance: text } })
+  const { items } = await client.call(endpoints.listInstances, { query: { name: text } })
+  return only('instance', text, items, ({ id, state }) => `${id} (${state})`)
+}
+
+export async function findVolume({ client }: Session, text: string): Promise<VolumeView> {
+  if (isId(text)) return await client.call(endpoints.showVolume, { params: { volume: text } })
+  const { items } = await client.call(endpoints.listVolumes, { query: { name: text } })
+  return only('volume', text, items, ({ id, size_bytes }) => `${id} (${size_bytes} bytes)`)
+}
+
+/** A node of the tree by its id, the id of one of its volume snapshots, or its name. */
+export function findNode({ nodes, instance_name }: SnapshotTreeView, text: string): TreeNode {
+  const byId = nodes.filter(({ key, disks }) => key === text || disks.some(({ snapshot }) => snapshot === text))
+  const found = byId.length > 0 ? byId : nodes.filter(({ name }) => name === text)
+  const what = `snapshot of ${clean(instance_name)}`
+  return only(what, text, found, ({ key, taken_at }) => `${key} (${when(taken_at)})`)
+}
+
+function only<Thing>(what: string, text: string, found: readonly Thing[], describe: (thing: Thing) => string): Thing {
+  const [first, second] = found
+  if (first === undefined) throw usage(`There is no ${what} '${clean(text)}'.`)
+  if (second === undefined) return first
+  throw usage(`There are several ${what}s '${clean(text)}'; name one by its id:\n  ${found.map(describe).join('\n  ')}`)
+}
