@@ -9,6 +9,7 @@ import { listen } from './adapters/database/listen.ts'
 import { migrate } from './adapters/database/migrate.ts'
 import { createOperations } from './adapters/database/operations.ts'
 import { ensureDatabase, ensurePostgres } from './adapters/database/private-postgres.ts'
+import { connectAgent } from './adapters/host-agent/connect.ts'
 import { AgentDirectory } from './adapters/host-agent/directory.ts'
 import { nativeFace } from './api/native/face.ts'
 import { buildServer } from './api/server.ts'
@@ -43,7 +44,7 @@ await bootstrap(db, config.adminPassword)
 
 const listener = listen(url)
 const operations = createOperations({ db, listener, sagas })
-const agents = new AgentDirectory(config.agentTls)
+const agents = new AgentDirectory((address) => connectAgent(address, config.agentTls))
 const policy = createPolicy(config.policyFile === null ? {} : await readPolicyFile(config.policyFile))
 const needs: Needs = { db, operations, settings: config, allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }) }
 const commands = createCommands(needs)

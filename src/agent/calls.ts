@@ -2,7 +2,7 @@
 import type { z } from 'zod'
 import type { OperationId, PoolId } from '../domain/ids.ts'
 import { refuse } from '../domain/refusals.ts'
-import type { HostHello } from '../ports/host-agent.ts'
+import type { HostAgent, HostHello } from '../ports/host-agent.ts'
 import type { StorageDriver } from '../ports/storage-driver.ts'
 import type { LocalPool } from './machines/environment.ts'
 import type { Machines } from './machines/machines.ts'
@@ -15,11 +15,11 @@ type Implementations = {
   readonly [Name in HostCall]: (
     args: z.output<(typeof hostCalls)[Name]['args']>,
     context: CallContext,
-  ) => Promise<z.input<(typeof hostCalls)[Name]['result']>>
+  ) => ReturnType<HostAgent[Name]>
 }
 
 export const hostImplementations = (machines: Machines, hello: () => HostHello): Implementations => ({
-  hello: async () => structuredClone(hello()) as z.input<typeof hostCalls.hello.result>,
+  hello: async () => hello(),
   startMachine: ([spec]) => machines.start(spec),
   stopMachine: ([instance, how], { signal }) => machines.stop(instance, how, signal),
   resetMachine: ([instance]) => machines.reset(instance),

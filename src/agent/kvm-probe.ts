@@ -8,6 +8,8 @@ import { once } from 'node:events'
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { z } from 'zod'
+import { readIfThere, writeDurably } from '../adapters/storage/qcow2/durable.ts'
 
 const code = Buffer.from(
   '+roCBLAx7i5mDwEW8AAPIMBmg8gBDyLAZuogAA8ACABmuBAAjtiOwI7QvACAAABmugIEsDLuMcC/ABAAALkADAAA/POrxwUAEAAAAyAAAMcFAC' +
@@ -25,7 +27,7 @@ const resetAt = 0xfff0
 /** (0x2a << 1) | 1: how the exit device says it. */
 const worked = 85
 /** Emulated it takes 0.1 s; on a broken KVM it hangs for ever. */
-const deadlineMs = 3_000
+const deadlineMs = 1_500
 
 export function probeRom(): Buffer {
   const rom = Buffer.alloc(romBytes, halt)
@@ -54,11 +56,27 @@ export async function acceleratorWorks(accelerator: 'kvm' | 'tcg'): Promise<bool
   }
 }
 
+export type Choice = { readonly accelerator: 'kvm' | 'tcg'; readonly kvmGroup: number | null; readonly why: string }
+
 /** KVM if it is there and works. */
-export async function chooseAccelerator(): Promise<{ accelerator: 'kvm' | 'tcg'; kvmGroup: number | null; why: string }> {
+async function probe(): Promise<Choice> {
   const device = await stat('/dev/kvm').catch(() => null)
   if (device === null) return { accelerator: 'tcg', kvmGroup: null, why: 'there is no /dev/kvm' }
   if (!(await acceleratorWorks('kvm')))
     return { accelerator: 'tcg', kvmGroup: null, why: '/dev/kvm is there, but code hangs on it' }
   return { accelerator: 'kvm', kvmGroup: device.gid, why: 'KVM runs code' }
+}
+
+const remembered = z.object({
+  bootId: z.string(),
+  choice: z.object({ accelerator: z.enum(['kvm', 'tcg']), kvmGroup: z.number().nullable(), why: z.string() }),
+})
+
+/** Probed once a boot: a broken KVM costs the whole deadline. */
+export async function chooseAccelerator(memory: string, bootId: string): Promise<Choice> {
+  const before = remembered.safeParse(JSON.parse((await readIfThere(memory)) ?? 'null'))
+  if (before.success && before.data.bootId === bootId) return before.data.choice
+  const choice = await probe()
+  await writeDurably(memory, JSON.stringify({ bootId, choice }))
+  return choice
 }

@@ -13,7 +13,7 @@ import { refuse } from '../domain/refusals.ts'
 import type { HostHello } from '../ports/host-agent.ts'
 import { EventLog } from './event-log.ts'
 import { Fences } from './fences.ts'
-import { chooseAccelerator } from './kvm-probe.ts'
+import { type Choice, chooseAccelerator } from './kvm-probe.ts'
 import type { OpenPool, QemuUser } from './machines/environment.ts'
 import { Machines } from './machines/machines.ts'
 import { bootIdOf } from './machines/process.ts'
@@ -29,6 +29,8 @@ export type AgentOptions = {
   readonly pools: readonly { readonly name: string; readonly directory: string }[]
   /** Who QEMU runs as; null where the agent is not root and QEMU runs as the agent does. */
   readonly qemuUser: QemuUser
+  /** Who reads files that strangers sent; null as above. */
+  readonly lowUser: QemuUser
   /** `auto`: KVM if it works. */
   readonly accelerator: 'auto' | 'kvm' | 'tcg'
   readonly listening: readonly Listening[]
@@ -53,12 +55,12 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     })
   await mkdir(options.stateDirectory, { recursive: true, mode: 0o711 })
   await mkdir(options.runDirectory, { recursive: true, mode: 0o700 })
-  const chosen = await chooseAcceleratorFor(options)
+  const bootId = await bootIdOf()
+  const chosen = await acceleratorFor(options, bootId)
   log.info(chosen, 'accelerator chosen')
   const pools = await openPools(options)
   const events = new EventLog()
   const fences = await Fences.open(join(options.stateDirectory, 'epochs'))
-  const bootId = await bootIdOf()
   const machines = await Machines.open({
     accelerator: chosen.accelerator,
     kvmGroup: chosen.kvmGroup,
@@ -89,9 +91,9 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   return { addresses, hello, close }
 }
 
-async function chooseAcceleratorFor({ accelerator }: AgentOptions): ReturnType<typeof chooseAccelerator> {
+async function acceleratorFor({ accelerator, stateDirectory }: AgentOptions, bootId: string): Promise<Choice> {
   if (accelerator === 'tcg') return { accelerator, kvmGroup: null, why: 'it was configured' }
-  const found = await chooseAccelerator()
+  const found = await chooseAccelerator(join(stateDirectory, 'accelerator.json'), bootId)
   if (accelerator === 'kvm' && found.accelerator !== 'kvm') throw refuse.setup({ why: `KVM was asked for, but ${found.why}.` })
   return found
 }
@@ -105,7 +107,7 @@ async function openPools(options: AgentOptions): Promise<Map<PoolId, Closable>> 
     const identity: { id?: PoolId } = JSON.parse((await readIfThere(join(directory, 'pool.json'))) ?? '{}')
     const id = identity.id ?? newId<PoolId>()
     const runtime = options.runDirectory
-    const driver = await Qcow2Driver.open(id, { directory, runtime, diskOwner: options.qemuUser, lowUser: options.qemuUser })
+    const driver = await Qcow2Driver.open(id, { directory, runtime, diskOwner: options.qemuUser, lowUser: options.lowUser })
     const handle = await open(directory)
     const close = async (): Promise<void> => {
       await driver.close()

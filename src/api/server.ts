@@ -15,7 +15,7 @@ import { withoutProject } from './openstack/project-in-path.ts'
 export type { ApiNeeds, ApiSettings, Upload } from './http/needs.ts'
 
 export async function buildServer(needs: ApiNeeds): Promise<FastifyInstance> {
-  const faces = openstackFaces(needs)
+  const faces = [...openstackFaces(needs), ...(needs.faces ?? [])]
   const app = fastify({
     loggerInstance: needs.logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
@@ -41,7 +41,6 @@ export async function buildServer(needs: ApiNeeds): Promise<FastifyInstance> {
   )
   addMetrics(app, needs.db)
   for (const face of faces) await addFace(app, needs.db, face)
-  for (const face of needs.faces ?? []) await app.register(face)
   return app
 }
 

@@ -13,9 +13,10 @@ import {
   received,
 } from '../../agent/protocol.ts'
 import type { PoolId } from '../../domain/ids.ts'
-import type { HostAgent, HostEvent, HostEvents, PoolFacts, Received, Uploads } from '../../ports/host-agent.ts'
-import type { StorageDriver } from '../../ports/storage-driver.ts'
+import type { HostAgent, HostEvent, Received } from '../../ports/host-agent.ts'
+import type { StorageAbilities, StorageDriver } from '../../ports/storage-driver.ts'
 import { linesOf, resultOf } from './answers.ts'
+import type { AgentClient } from './directory.ts'
 import { type AgentAddress, Transport } from './transport.ts'
 
 /** Calls answer in milliseconds; a host that swaps or a disk that hangs may take this long before it counts as out of reach. */
@@ -26,7 +27,7 @@ const stopMs = 60_000
 type Calls = CallsOf<HostAgent> | CallsOf<StorageDriver>
 type Table = Readonly<Record<string, { readonly args: z.ZodType; readonly result: z.ZodType }>>
 
-export class AgentClient implements Uploads, HostEvents {
+export class HttpAgentClient implements AgentClient<CallFrom> {
   readonly name: string
   readonly #transport: Transport
 
@@ -44,9 +45,8 @@ export class AgentClient implements Uploads, HostEvents {
     return this.#proxy<HostAgent>('host', hostCalls, from, {})
   }
 
-  storage(pool: Pick<PoolFacts, 'id' | 'kind' | 'abilities'>, from: CallFrom | null = null): StorageDriver {
-    const { id, kind, abilities } = pool
-    return this.#proxy<StorageDriver>(`pools/${id}`, poolCalls, from, { kind, pool: id, abilities })
+  pool(pool: PoolId, abilities: StorageAbilities, kind: StorageDriver['kind'], from: CallFrom | null = null): StorageDriver {
+    return this.#proxy<StorageDriver>(`pools/${pool}`, poolCalls, from, { kind, pool, abilities })
   }
 
   async upload(pool: PoolId, upload: string, data: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<Received> {

@@ -1,29 +1,30 @@
 /** Which agent answers for which host and which pool, as the hosts watcher has met them. */
-import { readFileSync } from 'node:fs'
-import type { CallFrom } from '../../agent/protocol.ts'
 import type { HostId, PoolId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
-import type { HostAgent, HostHello, PoolFacts, Uploads } from '../../ports/host-agent.ts'
-import type { StorageDriver } from '../../ports/storage-driver.ts'
-import { AgentClient } from './client.ts'
-import type { AgentAddress } from './transport.ts'
+import type { HostAgent, HostEvents, HostHello, PoolFacts, Uploads } from '../../ports/host-agent.ts'
+import type { StorageAbilities, StorageDriver } from '../../ports/storage-driver.ts'
 
-export type AgentTls = { readonly keyFile: string; readonly certFile: string; readonly caFile: string }
+/** The controller's side of one agent; `Fence` is what its changing calls are fenced with, null for reading only. */
+export interface AgentClient<Fence> extends HostEvents, Uploads {
+  host(fence: Fence | null): HostAgent
+  pool(pool: PoolId, abilities: StorageAbilities, kind: StorageDriver['kind'], fence: Fence | null): StorageDriver
+  close(): void
+}
 
-export class AgentDirectory {
-  readonly #tls: AgentTls | null
-  readonly #clients = new Map<string, AgentClient>()
-  readonly #hosts = new Map<HostId, AgentClient>()
-  readonly #pools = new Map<PoolId, { readonly client: AgentClient; readonly facts: PoolFacts }>()
+export class AgentDirectory<Fence> {
+  readonly #connect: (address: string) => AgentClient<Fence>
+  readonly #clients = new Map<string, AgentClient<Fence>>()
+  readonly #hosts = new Map<HostId, AgentClient<Fence>>()
+  readonly #pools = new Map<PoolId, { readonly client: AgentClient<Fence>; readonly facts: PoolFacts }>()
 
-  constructor(tls: AgentTls | null) {
-    this.#tls = tls
+  constructor(connect: (address: string) => AgentClient<Fence>) {
+    this.#connect = connect
   }
 
-  at(address: string): AgentClient {
+  at(address: string): AgentClient<Fence> {
     const known = this.#clients.get(address)
     if (known) return known
-    const made = new AgentClient(address.replace(/^unix:.*/, 'on this box'), addressOf(address, this.#tls))
+    const made = this.#connect(address)
     this.#clients.set(address, made)
     return made
   }
@@ -34,16 +35,15 @@ export class AgentDirectory {
     for (const facts of pools) this.#pools.set(facts.id, { client, facts })
   }
 
-  /** Without `from`, only calls that change nothing are accepted. */
-  host(host: HostId, from: CallFrom | null = null): HostAgent {
+  host(host: HostId, fence: Fence | null = null): HostAgent {
     const client = this.#hosts.get(host)
     if (client === undefined) throw refuse.hostUnreachable({ host })
-    return client.host(from)
+    return client.host(fence)
   }
 
-  storage(pool: PoolId, from: CallFrom | null = null): StorageDriver {
+  storage(pool: PoolId, fence: Fence | null = null): StorageDriver {
     const { client, facts } = this.#pool(pool)
-    return client.storage(facts, from)
+    return client.pool(pool, facts.abilities, facts.kind, fence)
   }
 
   uploads(pool: PoolId): Uploads {
@@ -59,14 +59,4 @@ export class AgentDirectory {
     if (found === undefined) throw refuse.hostUnreachable({ host: `of pool ${pool}` })
     return found
   }
-}
-
-function addressOf(address: string, tls: AgentTls | null): AgentAddress {
-  if (address.startsWith('unix:')) return { over: 'unix', path: address.slice('unix:'.length) }
-  const { protocol, hostname, port } = new URL(address)
-  if (protocol !== 'https:' || tls === null) {
-    throw refuse.setup({ why: `The agent address ${address} is not usable: give unix:/path, or https://host:port with a key, a certificate and a CA.` })
-  }
-  const read = (file: string) => readFileSync(file, 'utf8')
-  return { over: 'tls', host: hostname, port: Number(port), key: read(tls.keyFile), cert: read(tls.certFile), ca: read(tls.caFile) }
 }

@@ -1,11 +1,12 @@
 /** All that the faces need of the rest of the program; `main.ts` gives it. */
 import type { Readable } from 'node:stream'
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger } from 'fastify'
 import type { Commands } from '../../app/commands.ts'
 import type { Policy } from '../../app/policy/policy.ts'
 import type { HostId, InstanceId } from '../../domain/ids.ts'
 import type { Operations } from '../../ports/operations.ts'
 import type { Db } from '../../ports/tables.ts'
+import type { Face } from './face.ts'
 
 export type Upload = { readonly name: string; readonly sizeBytes: number; readonly md5: string; readonly sha512: string }
 
@@ -33,5 +34,5 @@ export type ApiNeeds = {
   readonly receiveUpload: (data: Readable, limit: number) => Promise<Upload>
   readonly console: (host: HostId, instance: InstanceId, lines: number | null) => Promise<string>
   /** Faces that are put together elsewhere: the native one. */
-  readonly faces?: readonly ((app: FastifyInstance) => Promise<void>)[]
+  readonly faces?: readonly Face[]
 }

@@ -11,7 +11,7 @@ export type HostsNeeds = {
   /** Addresses of agents, from the configuration. */
   readonly addresses: readonly string[]
   readonly directory: {
-    at(address: string): { host(): Pick<HostAgent, 'hello'> }
+    at(address: string): { host(fence: null): Pick<HostAgent, 'hello'> }
     /** An agent has answered: at this address is this host. */
     met(host: HostId, address: string, hello: HostHello): void
     storage(pool: PoolId): Pick<StorageDriver, 'space'>
@@ -29,7 +29,7 @@ export const hostsWatcher = (needs: HostsNeeds, everyMs: number): Watcher => ({
 })
 
 async function meet(needs: HostsNeeds, address: string): Promise<void> {
-  const hello = await needs.directory.at(address).host().hello()
+  const hello = await needs.directory.at(address).host(null).hello()
   const host = await keepHost(needs.db, address, hello)
   needs.directory.met(host, address, hello)
   for (const pool of hello.pools) {
