@@ -95,7 +95,11 @@ function read<Schema extends z.ZodType>(schema: Schema, env: Environment): z.inf
   throw new BadSetting(`The setting ${String(issue?.path[0])} is not usable: ${issue?.message}.`)
 }
 
-type TlsFiles = { COMEBACK_AGENT_KEY?: string | undefined; COMEBACK_AGENT_CERT?: string | undefined; COMEBACK_AGENT_CA?: string | undefined }
+type TlsFiles = {
+  COMEBACK_AGENT_KEY?: string | undefined
+  COMEBACK_AGENT_CERT?: string | undefined
+  COMEBACK_AGENT_CA?: string | undefined
+}
 
 function tlsFiles({ COMEBACK_AGENT_KEY: keyFile, COMEBACK_AGENT_CERT: certFile, COMEBACK_AGENT_CA: caFile }: TlsFiles) {
   return keyFile && certFile && caFile ? { keyFile, certFile, caFile } : null

@@ -34,11 +34,15 @@ import { sagas } from './sagas/index.ts'
 const config = controllerConfig()
 const log = pino({ level: config.logLevel, base: { process: 'controller' } })
 
-const isPrivate = config.databaseUrl === null || config.databaseUrl.includes(encodeURIComponent(config.privatePostgres.socketDir))
+const isPrivate =
+  config.databaseUrl === null || config.databaseUrl.includes(encodeURIComponent(config.privatePostgres.socketDir))
 if (isPrivate) await ensurePostgres(config.privatePostgres)
 const url = config.databaseUrl ?? (await ensureDatabase(config.privatePostgres, 'comeback'))
 await migrate(url)
-const pool = connect(url, { name: 'comeback-controller', onLost: (error) => log.warn({ err: error }, 'a database connection was lost') })
+const pool = connect(url, {
+  name: 'comeback-controller',
+  onLost: (error) => log.warn({ err: error }, 'a database connection was lost'),
+})
 const db = database(pool)
 await bootstrap(db, config.adminPassword)
 
@@ -46,14 +50,25 @@ const listener = listen(url)
 const operations = createOperations({ db, listener, sagas })
 const agents = new AgentDirectory((address) => connectAgent(address, config.agentTls))
 const policy = createPolicy(config.policyFile === null ? {} : await readPolicyFile(config.policyFile))
-const needs: Needs = { db, operations, settings: config, allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }) }
+const needs: Needs = {
+  db,
+  operations,
+  settings: config,
+  allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }),
+}
 const commands = createCommands(needs)
 
 const worldFor = ({ operation, epoch, requestId, resourceOfFence }: Ticket): World => {
   const from = { fence: { resource: resourceOfFence, epoch, operation }, requestId }
   return { db, clock: systemClock, storage: (id) => agents.storage(id, from), hosts: (id) => agents.host(id, from) }
 }
-const worker = startWorker({ claims: createClaims({ db, listener, owner: `${hostname()}:${process.pid}` }), sagas, worldFor, clock: systemClock, log })
+const worker = startWorker({
+  claims: createClaims({ db, listener, owner: `${hostname()}:${process.pid}` }),
+  sagas,
+  worldFor,
+  clock: systemClock,
+  log,
+})
 
 const server = await buildServer({
   db,
@@ -71,7 +86,8 @@ const dumping: DumpNeeds = {
   db,
   dump: (signal) => dumpDatabase(url, signal),
   uploads: (id) => agents.uploads(id),
-  storage: (id, epoch) => agents.storage(id, { fence: { resource: `pool:${id}`, epoch, operation: newId() }, requestId: systemOrigin().requestId }),
+  storage: (id, epoch) =>
+    agents.storage(id, { fence: { resource: `pool:${id}`, epoch, operation: newId() }, requestId: systemOrigin().requestId }),
 }
 const watchers: Watcher[] = [
   hostsWatcher({ db, addresses: config.agents, directory: agents }, 3_000),
@@ -79,7 +95,9 @@ const watchers: Watcher[] = [
   collectorWatcher({ db, operations }, 5_000),
   mergerWatcher({ db, operations, storage: (id) => agents.storage(id) }, 10_000),
   dumpWatcher(dumping, config.dumpSeconds * 1000),
-  ...(isPrivate ? [{ name: 'postgres', everyMs: 2_000, look: async () => void (await ensurePostgres(config.privatePostgres)) }] : []),
+  ...(isPrivate
+    ? [{ name: 'postgres', everyMs: 2_000, look: async () => void (await ensurePostgres(config.privatePostgres)) }]
+    : []),
 ]
 const stopping = new AbortController()
 const watching = runWatchers(watchers, systemClock, log, stopping.signal)

@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { isRefusalKind, wireError } from '../../agent/protocol.ts'
 import { Refusal, refuse } from '../../domain/refusals.ts'
 
-const success = z.object({ result: z.unknown() })
+const success = z.object({ result: z.unknown().optional() })
 
 /** The call's result; throws the agent's refusal. */
 export async function resultOf(answer: IncomingMessage, host: string): Promise<unknown> {

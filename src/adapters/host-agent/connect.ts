@@ -13,8 +13,17 @@ function addressOf(address: string, tls: AgentTls | null): AgentAddress {
   if (address.startsWith('unix:')) return { over: 'unix', path: address.slice('unix:'.length) }
   const { protocol, hostname, port } = new URL(address)
   if (protocol !== 'https:' || tls === null) {
-    throw refuse.setup({ why: `The agent address ${address} is not usable: give unix:/path, or https://host:port with a key, a certificate and a CA.` })
+    throw refuse.setup({
+      why: `The agent address ${address} is not usable: give unix:/path, or https://host:port with a key, a certificate and a CA.`,
+    })
   }
   const read = (file: string) => readFileSync(file, 'utf8')
-  return { over: 'tls', host: hostname, port: Number(port), key: read(tls.keyFile), cert: read(tls.certFile), ca: read(tls.caFile) }
+  return {
+    over: 'tls',
+    host: hostname,
+    port: Number(port),
+    key: read(tls.keyFile),
+    cert: read(tls.certFile),
+    ca: read(tls.caFile),
+  }
 }

@@ -1,6 +1,7 @@
 /** One HTTP request to an agent. Connections are kept; a silent agent is `hostUnreachable`, and what became of the call is unknown. */
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https'
+import { pipeline } from 'node:stream/promises'
 import { requestIdHeader } from '../../agent/protocol.ts'
 import type { RequestId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
@@ -86,7 +87,7 @@ export class Transport {
     )
     request.once('close', () => clearTimeout(timer))
     if (body === undefined || typeof body === 'string') request.end(body)
-    else void pass(body, request)
+    else pipeline(body, request).catch(reject)
     return promise
   }
 
@@ -98,15 +99,3 @@ export class Transport {
 }
 
 class StaleConnection extends Error {}
-
-async function pass(data: AsyncIterable<Uint8Array>, request: ClientRequest): Promise<void> {
-  try {
-    for await (const chunk of data) {
-      if (request.destroyed) return
-      if (!request.write(chunk)) await new Promise<void>((resolve) => request.once('drain', resolve).once('close', resolve))
-    }
-    request.end()
-  } catch (error) {
-    request.destroy(error instanceof Error ? error : undefined)
-  }
-}
