@@ -23,7 +23,12 @@ const authBody = z.object({
     scope: z
       .union([
         z.literal('unscoped'),
-        z.object({ project: named.optional(), unscoped: z.object({}).optional(), system: z.unknown().optional(), domain: z.unknown().optional() }),
+        z.object({
+          project: named.optional(),
+          unscoped: z.object({}).optional(),
+          system: z.unknown().optional(),
+          domain: z.unknown().optional(),
+        }),
       ])
       .optional(),
   }),
