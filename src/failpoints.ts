@@ -32,7 +32,6 @@ export const failpoints = [
   'agent.resize.after-resize',
   'agent.merge.before-job',
   'agent.merge.after-job',
-  'agent.merge.after-flush',
   'agent.merge.before-finalize',
   'agent.merge.after-finalize',
   'agent.merge.after-record',

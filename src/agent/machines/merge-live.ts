@@ -1,0 +1,136 @@
+/**
+ * Merges two layers in the chain of a running machine.
+ *
+ * QEMU's jobs end by naming the new backing file in a header before the tables that need it are on the disk: killed there, the
+ * disk is silently damaged. So the job is kept from ending by itself; the node that was written is flushed while it waits; only
+ * then it may end. Cancelled or killed before, everything above reads as before.
+ *
+ *   pull   `upper` takes in `lower`: block-stream. Every point above and below keeps its content.
+ *   push   `upper` goes down into `lower`: block-commit. If `upper` is the head, the device goes on in `lower`, and from
+ *          then on `upper` is old: the guest is held while that is made durable, so that no write falls in between.
+ *
+ * The machine's other calls wait only while a merge begins and ends, not while it copies.
+ */
+import type { LayerId, OperationId, PoolId } from '../../domain/ids.ts'
+import { refuse } from '../../domain/refusals.ts'
+import { failpoint } from '../../failpoints.ts'
+import type { MachineDisk } from '../../ports/host-agent.ts'
+import type { Merge } from '../../ports/storage-driver.ts'
+import { BlockJob } from './block-job.ts'
+import { headOf } from './command-line.ts'
+import type { LiveMachine } from './live.ts'
+import type { Machine } from './machine.ts'
+import { nodeOf } from './names.ts'
+import { closeOpened } from './opened.ts'
+
+export type MergeCall = {
+  readonly device: string
+  readonly pool: PoolId
+  readonly merge: Merge
+  readonly operation: OperationId
+  readonly signal: AbortSignal
+}
+
+type Begun = { readonly live: LiveMachine; readonly job: BlockJob; readonly active: boolean }
+
+export async function mergeLive(machine: Machine, call: MergeCall): Promise<void> {
+  const begun = await machine.serial.run(() => begin(machine, call))
+  if (begun === null) return
+  const { job, active, live } = begun
+  try {
+    await job.reach([active ? 'ready' : 'pending'], call.signal)
+    await failpoint('agent.merge.after-job')
+    await machine.serial.run(() =>
+      active ? whileHeld(machine, call, () => finish(machine, call, begun)) : finish(machine, call, begun),
+    )
+  } finally {
+    await job.end().catch((error: unknown) => machine.log.warn({ err: error }, 'a merge was not cleared away'))
+    await machine.serial.run(() => closeOpened(machine))
+  }
+  if (machine.live === live) await live.dropNodes([goneAfter(call.merge)])
+}
+
+const goneAfter = ({ direction, lower, upper }: Merge): LayerId => (direction === 'pull' ? lower : upper)
+const writtenBy = ({ direction, lower, upper }: Merge): LayerId => (direction === 'pull' ? upper : lower)
+const fileOf = (layer: LayerId): string => `${layer}.qcow2`
+
+/** Null: it was merged before. */
+async function begin(machine: Machine, { device, pool, merge, signal }: MergeCall): Promise<Begun | null> {
+  signal.throwIfAborted()
+  const live = machine.requireLive()
+  const disk = machine.requireDisk(device)
+  if (!disk.chain.includes(goneAfter(merge)) && disk.chain.includes(writtenBy(merge))) return null
+  requireNeighbours(disk.chain, merge)
+  const head = headOf(disk)
+  const active = merge.direction === 'push' && head === merge.upper
+  await openForWriting(
+    machine,
+    pool,
+    writtenFiles(disk, merge).filter((layer) => layer !== head),
+  )
+  await failpoint('agent.merge.before-job')
+  try {
+    const job =
+      merge.direction === 'pull'
+        ? await BlockJob.start(live, 'merge', 'block-stream', {
+            device: nodeOf(merge.upper),
+            ...(merge.base === null ? {} : { 'base-node': nodeOf(merge.base), 'backing-file': fileOf(merge.base) }),
+          })
+        : await BlockJob.start(live, 'merge', 'block-commit', {
+            device: nodeOf(head),
+            'top-node': nodeOf(merge.upper),
+            'base-node': nodeOf(merge.lower),
+            ...(active ? {} : { 'backing-file': fileOf(merge.lower) }),
+          })
+    return { live, job, active }
+  } catch (error) {
+    await closeOpened(machine)
+    throw error
+  }
+}
+
+function requireNeighbours(chain: readonly LayerId[], { lower, upper, base }: Merge): void {
+  const at = chain.indexOf(lower)
+  if (at < 0 || chain[at + 1] !== upper || (chain[at - 1] ?? null) !== base)
+    throw refuse.hostFailure({ what: `layers ${lower} and ${upper} do not stand on one another in the running machine` })
+}
+
+/** A push also writes a new backing name into the layer above. */
+function writtenFiles({ chain }: MachineDisk, merge: Merge): LayerId[] {
+  const above = chain[chain.indexOf(merge.upper) + 1]
+  return [writtenBy(merge), ...(merge.direction === 'push' && above !== undefined ? [above] : [])]
+}
+
+async function openForWriting(machine: Machine, pool: PoolId, layers: readonly LayerId[]): Promise<void> {
+  await machine.save({ opened: [...machine.record.opened, ...layers.map((layer) => ({ pool, layer }))] })
+  for (const layer of layers) await machine.pool({ pool }).allowWriting(layer)
+}
+
+async function finish(machine: Machine, { device, merge, signal }: MergeCall, { live, job, active }: Begun): Promise<void> {
+  signal.throwIfAborted()
+  if (active) await job.advance('job-complete', 'pending')
+  const said = await live.control.human(`qemu-io ${nodeOf(writtenBy(merge))} flush`)
+  if (said.trim() !== '') throw new Error(`flushing before the end of a merge: ${said}`)
+  await failpoint('agent.merge.before-finalize')
+  await job.advance('job-finalize', 'concluded')
+  await failpoint('agent.merge.after-finalize')
+  const chain = machine.requireDisk(device).chain.filter((layer) => layer !== goneAfter(merge))
+  const { stale } = machine.record
+  await machine.saveChain(device, chain, active ? { stale: [...stale, { layer: merge.upper, now: merge.lower }] } : {})
+  await failpoint('agent.merge.after-record')
+  machine.log.info({ ...merge, device }, 'layers merged')
+}
+
+/** Runs with the guest's processors stopped; an agent that dies in between leaves the note that makes the next one go on. */
+async function whileHeld(machine: Machine, { operation }: MergeCall, work: () => Promise<void>): Promise<void> {
+  const { control } = machine.requireLive()
+  const { heldBy } = machine
+  await machine.save({ pausedBy: operation })
+  await control.execute('stop')
+  try {
+    await work()
+  } finally {
+    if (heldBy === null && !control.isClosed) await control.execute('cont')
+    await machine.save({ pausedBy: null })
+  }
+}
