@@ -2,7 +2,7 @@
 // installs what package-lock.json says, and runs the rest of the arguments there. Says what it does on stderr; stdout is the program's.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import module from 'node:module'
 import { constants } from 'node:os'
 import { delimiter, dirname, join, relative } from 'node:path'
@@ -91,6 +91,7 @@ const stampOf = (folder) => join(folder, 'node_modules', '.installed')
 
 function isInstalled(folder) {
   try {
+    if (lstatSync(join(folder, 'node_modules')).isSymbolicLink()) return true // kept by somebody else
     return readFileSync(stampOf(folder), 'utf8') === wanted(folder)
   } catch {
     return false

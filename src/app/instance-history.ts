@@ -38,7 +38,10 @@ export async function actionsOf(db: Db, instance: InstanceId): Promise<ActionRow
     .execute()
   return rows.map((row) => ({
     operation: row.id,
-    action: actionOf[row.kind] ?? row.kind,
+    action:
+      row.kind === 'take-points' && !('image' in row.params && row.params.image)
+        ? 'snapshot_volume'
+        : (actionOf[row.kind] ?? row.kind),
     instance,
     requestId: row.request_id,
     user: row.user_id,

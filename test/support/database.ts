@@ -69,5 +69,9 @@ async function asAdministrator(p: PrivatePostgres, sql: string): Promise<void> {
   const client = new pg.Client({ connectionString: postgresUrl(p, 'postgres') })
   client.on('error', () => {})
   await client.connect()
-  await client.query(sql).finally(() => client.end())
+  try {
+    await client.query(sql)
+  } finally {
+    await client.end()
+  }
 }

@@ -65,5 +65,9 @@ export async function assertSafeUrl(url: string): Promise<void> {
       why: `The database of COMEBACK_DATABASE_URL cannot be reached: ${error instanceof Error ? error.message : error}.`,
     })
   }
-  await assertSafe(client, 'durable').finally(() => client.end())
+  try {
+    await assertSafe(client, 'durable')
+  } finally {
+    await client.end()
+  }
 }

@@ -24,10 +24,11 @@ async function ask<Row>(sql: string, database = 'postgres'): Promise<Row[]> {
   const client = new pg.Client({ connectionString: postgresUrl(p, database) })
   client.on('error', () => {})
   await client.connect()
-  return await client
-    .query(sql)
-    .then(({ rows }) => rows as Row[])
-    .finally(() => client.end().catch(() => {}))
+  try {
+    return (await client.query(sql)).rows as Row[]
+  } finally {
+    await client.end().catch(() => {})
+  }
 }
 
 test('is created, then attached to, and started again after it was stopped', async () => {

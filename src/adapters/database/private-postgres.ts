@@ -87,7 +87,11 @@ async function createIfAbsent(p: PrivatePostgres, bin: string, user: RunsAs): Pr
     throw refuse.setup({ why: `PostgreSQL could not create ${p.dataDir}: ${error instanceof Error ? error.message : error}` })
   }
   const folder = await open(beside)
-  await folder.sync().finally(() => folder.close())
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
   return true
 }
 

@@ -68,8 +68,10 @@ async function build(parts: GuestParts, folder: string, place: string): Promise<
 /** On the disk and readable by whoever runs machines. */
 async function settle(path: string): Promise<void> {
   const file = await open(path, 'r+')
-  await file
-    .chmod(0o644)
-    .then(() => file.sync())
-    .finally(() => file.close())
+  try {
+    await file.chmod(0o644)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
 }

@@ -1,29 +1,17 @@
 /** `POST /servers/{id}/action`: the body's one key says which. */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
-import type { Caller } from '../../../../app/caller.ts'
 import { refuse } from '../../../../domain/refusals.ts'
 import { read } from '../../../http/bodies.ts'
 import type { ApiNeeds } from '../../../http/needs.ts'
 import { callerOf } from '../../../http/request.ts'
+import type { Action } from './action.ts'
 import { console } from './console.ts'
 import { createImage } from './create-image.ts'
 import { lock, unlock } from './lock.ts'
 import { reboot, start, stop } from './power.ts'
 import { resetState } from './reset-state.ts'
 import { rollback, rollbackDryRun } from './rollback.ts'
-
-export type ActionCall = {
-  readonly needs: ApiNeeds
-  readonly request: FastifyRequest
-  readonly reply: FastifyReply
-  readonly caller: Caller
-  /** As it stands in the path: not yet known to be anybody's instance. */
-  readonly id: string
-  readonly body: unknown
-}
-/** Answers, or sets a status and answers nothing. */
-export type Action = (call: ActionCall) => Promise<unknown>
 
 const actions: Readonly<Record<string, Action>> = {
   'os-start': start,

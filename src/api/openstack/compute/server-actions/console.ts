@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { findInstance } from '../../../../app/instances.ts'
 import { refuse } from '../../../../domain/refusals.ts'
 import { read } from '../../../http/bodies.ts'
-import type { Action } from './actions.ts'
+import type { Action } from './action.ts'
 
 const request = z.strictObject({
   length: z

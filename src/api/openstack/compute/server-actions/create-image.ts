@@ -4,7 +4,7 @@ import { read } from '../../../http/bodies.ts'
 import { baseUrl } from '../../../http/links.ts'
 import { speaks } from '../../microversions.ts'
 import { labels, printable } from '../../names.ts'
-import type { Action } from './actions.ts'
+import type { Action } from './action.ts'
 
 const body = z.strictObject({ name: printable(255), metadata: labels.optional() })
 

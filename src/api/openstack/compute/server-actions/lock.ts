@@ -3,7 +3,7 @@ import { lockInstance, unlockInstance } from '../../../../app/instance-changes.t
 import { read } from '../../../http/bodies.ts'
 import { speaks } from '../../microversions.ts'
 import { printable } from '../../names.ts'
-import type { Action } from './actions.ts'
+import type { Action } from './action.ts'
 
 const nothing = z.union([z.null(), z.undefined(), z.strictObject({})])
 const reason = z.strictObject({ locked_reason: printable(255).optional() }).nullish()

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { findInstance } from '../../../../app/instances.ts'
 import { usualStop } from '../../../../domain/instance.ts'
 import { read } from '../../../http/bodies.ts'
-import type { Action } from './actions.ts'
+import type { Action } from './action.ts'
 
 const nothing = z.union([z.null(), z.undefined(), z.strictObject({})])
 const kind = z.strictObject({

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { markInError } from '../../../../app/instance-changes.ts'
 import { read } from '../../../http/bodies.ts'
-import type { Action } from './actions.ts'
+import type { Action } from './action.ts'
 
 const body = z.strictObject({
   state: z.literal('error', {

@@ -11,7 +11,7 @@ import { refuse } from '../../../../domain/refusals.ts'
 import { GiB } from '../../../../domain/volume.ts'
 import { read } from '../../../http/bodies.ts'
 import type { ApiNeeds } from '../../../http/needs.ts'
-import type { Action } from './actions.ts'
+import type { Action } from './action.ts'
 
 const id = z.uuid().transform((text) => text.toLowerCase())
 

@@ -1,0 +1,29 @@
+/** What there is to run, in this order, and what of the system each group needs. */
+import { clientNeeds, databaseNeed, machineNeeds, type Need } from '../../src/launcher/packages.ts'
+
+export type Group = { readonly name: string; readonly needs: readonly Need[]; readonly about: string }
+
+const database = [databaseNeed(false)]
+const machines = [...machineNeeds, ...database]
+
+export const checks = [
+  { name: 'types', command: ['typescript/bin/tsc', '--noEmit'] },
+  { name: 'format', command: ['@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'] },
+  { name: 'lint', command: ['oxlint/bin/oxlint', '--type-aware', 'src', 'test', 'contract', 'bench'] },
+  { name: 'unused', command: ['knip/bin/knip.js'] },
+] as const
+
+/** Groups of one round run together; guests are started one after another, so they have a round of their own. */
+export const rounds: readonly (readonly Group[])[] = [
+  [
+    { name: 'architecture', needs: [], about: 'one-way imports, sizes' },
+    { name: 'unit', needs: machines, about: 'beside their subjects' },
+    { name: 'conformance', needs: machines, about: 'what every storage driver passes' },
+    { name: 'crash', needs: database, about: 'every saga at every crash point' },
+    { name: 'stories', needs: database, about: 'whole stories, with storage and hosts in memory' },
+  ],
+  [
+    { name: 'real', needs: machines, about: 'real guests and processes' },
+    { name: 'clients', needs: [...machines, ...clientNeeds], about: "OpenStack's own commands" },
+  ],
+]
