@@ -113,7 +113,9 @@ function install(folder, node, what) {
   if (result.signal) process.exit(128 + constants.signals[result.signal])
   if (result.status !== 0) {
     const where = relative(process.cwd(), folder) || '.'
-    fail(`${what} could not be installed: npm ci failed in ${where} (its words are above). Is the package registry reachable?`)
+    fail(
+      `${what[0].toUpperCase()}${what.slice(1)} could not be installed: npm ci failed in ${where} (its words are above). Is the package registry reachable?`,
+    )
   }
   mkdirSync(join(folder, 'node_modules'), { recursive: true })
   writeFileSync(stampOf(folder), wanted(folder))

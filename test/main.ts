@@ -46,8 +46,13 @@ const runnable = new Set(await withNeeds(rounds.flat()))
 if (runnable.size > 0) await ensureUser(agentConfig({}).qemuUser)
 if (isWanted('static')) for (const { name, command } of checks) tallies.push(await check(name, command))
 for (const round of rounds) {
-  const groups = round.filter((group) => runnable.has(group)).map(({ name }) => name)
-  tallies.push(await tests(groups, files))
+  const groups = round.filter((group) => runnable.has(group))
+  tallies.push(
+    await tests(
+      groups.map(({ name }) => name),
+      files,
+    ),
+  )
 }
 
 const { passed, failed, skipped } = sum(tallies)

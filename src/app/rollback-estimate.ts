@@ -12,7 +12,7 @@ export async function estimateDowntime(
   instance: { readonly id: InstanceId; readonly state: string } | null,
   request: RollbackRequest,
 ): Promise<number> {
-  if (!instance || instance.state !== 'running') return 0
+  if (instance?.state !== 'running') return 0
   const rows = await db
     .selectFrom('operations')
     .select('result')

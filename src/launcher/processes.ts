@@ -48,9 +48,11 @@ async function all(): Promise<Running[]> {
   return (await Promise.all(pids.map(look))).filter((each) => each !== null)
 }
 
+/** Whoever started it: another clone of the project may have. */
 export async function findService(service: Service, runDir: string, program = programs[service]): Promise<Running | null> {
   const found = await all()
-  return found.find(({ argv, env }) => argv[1] === program && env.get('COMEBACK_RUN') === runDir) ?? null
+  const tail = program.split('/').slice(-2).join('/')
+  return found.find(({ argv, env }) => `/${argv[1]}`.endsWith(`/${tail}`) && env.get('COMEBACK_RUN') === runDir) ?? null
 }
 
 /** QEMU's programs that were started with a socket or file below the runtime directory. */

@@ -42,7 +42,7 @@ async function freePort(): Promise<number> {
     if ((await addressProblem({ host: '127.0.0.1', port: at })) === null) return at
 }
 
-function launch(verb: 'up' | 'down', env: Environment, who: { uid?: number; gid?: number } = {}): Promise<Outcome> {
+function launch(verb: 'up' | 'down' | 'need', env: Environment, who: { uid?: number; gid?: number } = {}): Promise<Outcome> {
   if (verb === 'up') started.push(env)
   const { PATH = '' } = process.env
   return new Promise((resolve) => {
@@ -120,6 +120,13 @@ test('a bad setting is one sentence', async () => {
   const { code, err } = await launch('up', { COMEBACK_STATE: folder, COMEBACK_LISTEN: 'nowhere' })
   expect(code).toBe(1)
   expect(err.trim()).toBe('The setting COMEBACK_LISTEN is not usable: must be host:port.')
+})
+
+test.runIf(isRoot)('where it may not install what is missing, it names it and prints the line to run', async () => {
+  const { code, err } = await launch('need', {}, { uid: 65534, gid: 65534 })
+  expect(code).toBe(1)
+  expect(err).toContain('Missing: no-such-package (cannot be had).')
+  expect(err).toContain('\n  sudo apt-get install -y --no-install-recommends no-such-package')
 })
 
 test('passwords are for the owner only, and stay what they are', async () => {

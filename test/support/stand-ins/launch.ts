@@ -1,5 +1,6 @@
-/** `launch.ts up|down`: the launcher itself, with stand-ins for what it starts. The result is one line of JSON. */
+/** `launch.ts up|down|need`: the launcher itself, with stand-ins for what it starts. The result is one line of JSON. */
 import { agentConfig, controllerConfig } from '../../../src/config.ts'
+import { ensurePackages } from '../../../src/launcher/packages.ts'
 import { findService } from '../../../src/launcher/processes.ts'
 import { orExplain } from '../../../src/launcher/say.ts'
 import { takeDown } from '../../../src/launcher/take-down.ts'
@@ -11,6 +12,9 @@ const programs = {
 }
 
 await orExplain(async () => {
+  if (process.argv[2] === 'need') {
+    await ensurePackages([{ package: 'no-such-package', why: 'cannot be had', files: ['/nonexistent'] }])
+  }
   const settings = { controller: controllerConfig(), agent: agentConfig() }
   if (process.argv[2] === 'down') {
     console.log(JSON.stringify({ did: await takeDown(settings, programs) }))
