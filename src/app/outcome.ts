@@ -12,5 +12,28 @@ export async function outcomeOf(operations: Pick<Operations, 'ended'>, id: Opera
     throw error
   })
   if (operation.state === 'done') return operation
-  throw operation.problem ? refusalOf(operation.problem) : refuse.operationFailed({ operation: id })
+  throw reasonOf(operation)
 }
+
+// Long enough for what takes a tenth of a second, short enough that nobody takes it for a hang.
+const momentSeconds = 3
+
+/**
+ * Gives a quick operation the moment that it needs, so that a client that goes on at once does not meet its locks. Says how it
+ * ended; null while it is still going on.
+ */
+export async function settled(operations: Pick<Operations, 'ended'>, id: OperationId): Promise<Operation | null> {
+  const moment = AbortSignal.timeout(momentSeconds * 1000)
+  return await operations.ended(id, moment).catch((error: unknown) => {
+    if (moment.aborted) return null
+    throw error
+  })
+}
+
+/** The same where an answer would be wrong if it had failed already. */
+export async function settledWell(operations: Pick<Operations, 'ended'>, id: OperationId): Promise<void> {
+  const operation = await settled(operations, id)
+  if (operation && operation.state !== 'done') throw reasonOf(operation)
+}
+
+const reasonOf = ({ id, problem }: Operation) => (problem ? refusalOf(problem) : refuse.operationFailed({ operation: id }))

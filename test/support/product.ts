@@ -118,7 +118,7 @@ async function register(db: Db, host: HostId, pool: MemoryDriver): Promise<void>
   const gib = 1024 ** 3
   await db
     .insertInto('pools')
-    .values({ id: pool.pool, name: 'memory', kind: 'memory', total_bytes: 1000 * gib, free_bytes: 900 * gib })
+    .values({ id: pool.pool, name: 'memory', kind: 'qcow2', total_bytes: 1000 * gib, free_bytes: 900 * gib })
     .execute()
   await db.insertInto('pool_hosts').values({ pool_id: pool.pool, host_id: host }).execute()
 }

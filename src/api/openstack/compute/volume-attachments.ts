@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { type AttachmentRow, findInstance } from '../../../app/instances.ts'
+import { settledWell } from '../../../app/outcome.ts'
 import { asId, type VolumeId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
 import { read } from '../../http/bodies.ts'
@@ -69,6 +70,7 @@ export function volumeAttachments(app: FastifyInstance, needs: ApiNeeds): void {
       tag,
     })
     request.audited.operation = operation
+    await settledWell(needs.operations, operation)
     const row = { id: attachment, instance_id: id, volume_id: volume, device, tag, delete_on_termination: deleteOnTermination }
     return { volumeAttachment: view(request, row) }
   })
@@ -93,6 +95,7 @@ export function volumeAttachments(app: FastifyInstance, needs: ApiNeeds): void {
     const { instance_id, volume_id } = await one(request, 'os_compute_api:os-volumes-attachments:delete')
     const { operation } = await commands.detachVolume(callerOf(request), instance_id, volume_id)
     request.audited.operation = operation
+    await settledWell(needs.operations, operation)
     return reply.code(202).send()
   })
 

@@ -1,6 +1,7 @@
 /** `POST /volumes/{id}/action` and `POST /snapshots/{id}/action`: the body's one key says which. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
+import { settled } from '../../../app/outcome.ts'
 import { changeSnapshot, changeVolume, findVolume } from '../../../app/volumes.ts'
 import { asId, type SnapshotId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
@@ -22,10 +23,11 @@ const flag = z.union([
 
 const extend: Action = async ({ commands, ...needs }, request, body) => {
   const caller = callerOf(request)
-  const { id } = await findVolume({ ...needs }, caller, request.params.id, 'volume:extend')
+  const { id } = await findVolume(needs, caller, request.params.id, 'volume:extend')
   const { new_size } = read(z.strictObject({ new_size: size }), body)
   const { operation } = await commands.extendVolume(caller, id, new_size * GiB)
   request.audited.operation = operation
+  await settled(needs.operations, operation)
   return { status: 202 }
 }
 
@@ -37,6 +39,7 @@ const revert: Action = async ({ commands, ...needs }, request, body) => {
   const { snapshot_id } = read(z.strictObject({ snapshot_id: z.uuid() }), body)
   const { operation } = await commands.revertVolume(caller, id, asId<SnapshotId>(snapshot_id), { skipSafetySnapshot: false })
   request.audited.operation = operation
+  await settled(needs.operations, operation)
   return { status: 202 }
 }
 

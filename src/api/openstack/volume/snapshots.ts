@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
+import { settled } from '../../../app/outcome.ts'
 import type { Keys } from '../../../app/paging.ts'
 import { changeSnapshot, findSnapshot, findVolume, listSnapshots, type SnapshotDetail } from '../../../app/volumes.ts'
 import { refuse } from '../../../domain/refusals.ts'
@@ -84,7 +85,9 @@ export function snapshots(app: FastifyInstance, needs: ApiNeeds): void {
     request.audited.operation = started.operation
     request.audited.target = started.snapshot
     const made = await findSnapshot(needs, caller, started.snapshot, 'volume:get_snapshot')
-    return reply.code(202).send({ snapshot: snapshotBrief(request, made) })
+    const view = snapshotBrief(request, made)
+    await settled(needs.operations, started.operation)
+    return reply.code(202).send({ snapshot: view })
   })
 
   app.get<ById>('/v3/snapshots/:id', async (request) => ({
@@ -111,6 +114,7 @@ export function snapshots(app: FastifyInstance, needs: ApiNeeds): void {
     const { id } = await findSnapshot(needs, caller, request.params.id, 'volume:delete_snapshot')
     const { operation } = await commands.deleteVolumeSnapshot(caller, id)
     request.audited.operation = operation
+    await settled(needs.operations, operation)
     return reply.code(202).send()
   })
 }

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import type { DiskSource } from '../../../app/commands.ts'
+import { settled } from '../../../app/outcome.ts'
 import type { Keys } from '../../../app/paging.ts'
 import { changeVolume, findVolume, listVolumes, type VolumeDetail } from '../../../app/volumes.ts'
 import { asId, type ImageId, type SnapshotId } from '../../../domain/ids.ts'
@@ -106,7 +107,9 @@ export function volumes(app: FastifyInstance, needs: ApiNeeds): void {
     request.audited.operation = started.operation
     request.audited.target = started.volume
     const made = await findVolume(needs, caller, started.volume, 'volume:get')
-    return reply.code(202).send({ volume: volumeView(request, needs, made) })
+    const view = volumeView(request, needs, made)
+    await settled(needs.operations, started.operation)
+    return reply.code(202).send({ volume: view })
   })
 
   app.get<ById>('/v3/volumes/:id', async (request) => ({
@@ -139,6 +142,7 @@ export function volumes(app: FastifyInstance, needs: ApiNeeds): void {
       cascade: boolean('cascade', query.one('cascade')) ?? false,
     })
     request.audited.operation = operation
+    await settled(needs.operations, operation)
     return reply.code(202).send()
   })
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { findInstance } from '../../../../app/instances.ts'
+import { settled } from '../../../../app/outcome.ts'
 import { read } from '../../../http/bodies.ts'
 import { baseUrl } from '../../../http/links.ts'
 import { speaks } from '../../microversions.ts'
@@ -20,6 +21,7 @@ export const createImage: Action = async ({ needs, request, reply, caller, id, b
     consistency: 'filesystem',
   })
   request.audited.operation = operation
+  await settled(needs.operations, operation)
   reply.code(202)
   if (speaks(request, 45)) return { image_id: image }
   reply.header('location', `${baseUrl(request, needs.settings.publicUrl)}/image/v2/images/${image}`)

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { findInstance } from '../../../../app/instances.ts'
+import { settled } from '../../../../app/outcome.ts'
 import { usualStop } from '../../../../domain/instance.ts'
 import { read } from '../../../http/bodies.ts'
 import type { Action } from './action.ts'
@@ -17,6 +18,7 @@ export const start: Action = async ({ needs, request, reply, caller, id, body })
   read(nothing, body)
   const { operation } = await needs.commands.startInstance(caller, instance.id)
   request.audited.operation = operation
+  await settled(needs.operations, operation)
   reply.code(202)
 }
 

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { changeInstance } from '../../../../app/instance-changes.ts'
 import { findInstance } from '../../../../app/instances.ts'
+import { settled } from '../../../../app/outcome.ts'
 import { refuse } from '../../../../domain/refusals.ts'
 import { read } from '../../../http/bodies.ts'
 import type { ApiNeeds } from '../../../http/needs.ts'
@@ -50,6 +51,7 @@ export function servers(app: FastifyInstance, needs: ApiNeeds): void {
     const { id } = await findInstance(needs, caller, request.params.id, 'os_compute_api:servers:delete')
     const { operation } = await needs.commands.deleteInstance(caller, id)
     request.audited.operation = operation
+    await settled(needs.operations, operation)
     return reply.code(204).send()
   })
 
