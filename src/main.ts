@@ -1,5 +1,4 @@
 /** The controller: reads its settings, puts the parts together, serves until told to stop. Nothing imports this file. */
-import { hostname } from 'node:os'
 import { pino } from 'pino'
 import { systemClock } from './adapters/clock.ts'
 import { createClaims } from './adapters/database/claims.ts'
@@ -62,8 +61,10 @@ const worldFor = ({ operation, epoch, requestId, resourceOfFence }: Ticket): Wor
   const from = { fence: { resource: resourceOfFence, epoch, operation }, requestId }
   return { db, clock: systemClock, storage: (id) => agents.storage(id, from), hosts: (id) => agents.host(id, from) }
 }
+const claims = createClaims({ db, listener, owner: `${config.hostName}:${config.listen.port}` })
+await claims.takeBack()
 const worker = startWorker({
-  claims: createClaims({ db, listener, owner: `${hostname()}:${process.pid}` }),
+  claims,
   sagas,
   worldFor,
   clock: systemClock,

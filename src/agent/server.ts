@@ -107,7 +107,8 @@ export class AgentServer {
         return await this.#stream(Number(url.searchParams.get('after') ?? 0), response)
       const result = await this.#answer(request, response, kind ?? '', rest, log)
       send(response, 200, { result })
-      log.info({ ms: Math.round(performance.now() - since) }, 'done')
+      // Watchers look every few seconds and have no request; what a request did is worth a line.
+      log[requestId === '' ? 'debug' : 'info']({ ms: Math.round(performance.now() - since) }, 'done')
     } catch (error) {
       const refusal = refusalOf(error, log)
       log.info({ ms: Math.round(performance.now() - since), code: refusal?.code ?? 'defect' }, 'refused')

@@ -23,6 +23,8 @@ export type Claim = {
   readonly problem: Problem | null
   readonly warnings: readonly Problem[]
   readonly instance: InstanceId | null
+  /** What it has locked for itself, an instance or volume before anything else; null when it has no lock. */
+  readonly resource: string | null
   readonly requestId: RequestId
   readonly projectId: ProjectId | null
   readonly userId: UserId | null
@@ -81,6 +83,8 @@ export interface Claims {
   renew(claim: Claim): Promise<{ cancelRequested: boolean } | null>
   /** Gives a lease up, so that the operation can be claimed at once. */
   release(claim: Claim): Promise<void>
+  /** Frees what this same owner held in a former life, so that a restart goes on at once. */
+  takeBack(): Promise<void>
   journalOf(claim: Claim): Journal
   /** Calls when there may be something to claim, or to cancel. Some calls may be missed. Answers how to end it. */
   onDue(wake: () => void): () => void

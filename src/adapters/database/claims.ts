@@ -9,7 +9,7 @@ import { transact } from './transact.ts'
 export type ClaimsOptions = {
   readonly db: Db
   readonly listener: Listener
-  /** Who claims, for people to read: `<host>:<pid>`. */
+  /** Who claims: the same name in every life of the same controller, and no other's. */
   readonly owner: string
   readonly leaseMs?: number
 }
@@ -40,10 +40,21 @@ export function createClaims({ db, listener, owner, leaseMs = defaultLeaseMs }: 
           from due where o.id = due.id
           returning o.id as operation, o.kind, o.version, o.epoch, o.params, o.state, o.attempts,
             o.cancel_requested as "cancelRequested", o.problem, o.warnings, o.instance_id as instance,
+            (select resource from locks l where l.operation_id = o.id and l.mode = 'exclusive'
+              order by array_position(array['instance', 'volume'], split_part(resource, ':', 1)), resource limit 1) as resource,
             o.request_id as "requestId", o.project_id as "projectId", o.user_id as "userId"`.execute(tx)
         for (const { operation, epoch } of rows) await appendEvent(tx, operation, { type: 'claimed', data: { owner, epoch } })
         return rows
       }),
+
+    takeBack: async () => {
+      await db
+        .updateTable('operations')
+        .set({ lease_owner: null, lease_until: null })
+        .where('lease_owner', '=', owner)
+        .where('ended_at', 'is', null)
+        .execute()
+    },
 
     async renew({ operation, epoch }) {
       const row = await db

@@ -15,7 +15,7 @@ export type Ticket = {
   readonly operation: OperationId
   readonly epoch: number
   readonly requestId: RequestId
-  /** Agents remember the highest epoch of each and refuse lower ones: the instance, or the operation when it has none. */
+  /** Agents remember the highest epoch of each and refuse lower ones: what the operation has locked. */
   readonly resourceOfFence: string
 }
 
@@ -109,12 +109,12 @@ async function runClaim(
   stop: AbortSignal,
 ): Promise<void> {
   const { claims, clock, log, sagas, worldFor, pace = defaultPace } = options
-  const { operation, kind, epoch, requestId, instance, version } = claim
+  const { operation, kind, epoch, requestId, resource, version } = claim
   const facts = { operation, kind, epoch, requestId }
   try {
     const saga = Object.values(sagas).find((saga) => saga.name === kind && saga.version === version)
     if (!saga) throw new Error(`no saga ${kind} of version ${version}`)
-    const resourceOfFence = instance ? `instance:${instance}` : `operation:${operation}`
+    const resourceOfFence = resource ?? `operation:${operation}`
     const ending = await execute({
       saga,
       claim,
