@@ -38,7 +38,7 @@ test('a controller that hung finds its operation done by another, and changes no
 
   const awake = toyWorld()
   engine.work({ worldFor: () => awake })
-  expect((await engine.operations.ended(id, AbortSignal.timeout(5_000))).state).toBe('done')
+  expect((await engine.operations.ended(id, AbortSignal.timeout(30_000))).state).toBe('done')
   expect(awake.told).toEqual(['second', 'record', 'tidy'])
 
   gate.resolve()
@@ -68,7 +68,7 @@ test('four controllers, one in three runs hanging past its lease, run 200 operat
   for (let worker = 0; worker < 4; worker++) {
     engine.work({ worldFor: () => toyWorld(slow), claims: hanging, leaseMs: 250, concurrency: 10, pollMs: 20 })
   }
-  const ended = await Promise.all(ids.map((id) => engine.operations.ended(id, AbortSignal.timeout(30_000))))
+  const ended = await Promise.all(ids.map((id) => engine.operations.ended(id, AbortSignal.timeout(110_000))))
   expect(new Set(ended.map(({ state }) => state))).toEqual(new Set(['done']))
   expect(await Promise.all(ids.map((id) => recordsOf(database.db, id)))).toEqual(ids.map(() => 1))
   const taken = engine.log.lines.filter(({ message }) => message === 'operation was taken over by another worker')
