@@ -1,257 +1,156 @@
-import { spawn } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type NativeServer, nativeServer, type TestUser } from '../../test/support/native-server.ts'
-import type { InstanceId } from '../domain/ids.ts'
+import { PassThrough } from 'node:stream'
+import { expect, test } from 'vitest'
+import type { SnapshotTreeView, TreeNode } from '../../contract/snapshots.ts'
+import { duration, size, table } from './output.ts'
+import { runCli } from './program.ts'
+import { saying } from './progress.ts'
+import { drawTree } from './tree.ts'
 
-const main = new URL('main.ts', import.meta.url).pathname
-
-let server: NativeServer
-let alice: TestUser
-let folder: string
-/** While it is set, a machine is not started. */
-let gate: Promise<void> | null = null
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'cli-'))
-  server = await nativeServer((host) =>
-    Object.assign(Object.create(host) as typeof host, {
-      startMachine: async (spec: Parameters<typeof host.startMachine>[0]) => {
-        await gate
-        await host.startMachine(spec)
-      },
-    }),
-  )
-  alice = await server.user('alice', 'blue', 'member')
-  await server.user('ruth', 'blue', 'reader')
-})
-afterAll(async () => {
-  await server.close()
-  await rm(folder, { recursive: true })
-})
-
-type Ran = { readonly code: number | null; readonly out: string; readonly err: string }
-type Options = { env?: Record<string, string>; interruptAfter?: RegExp; input?: string }
-
-const signedInAs = (name: string) => ({
-  OS_AUTH_URL: `${server.url}/identity/v3`,
-  OS_USERNAME: name,
-  OS_PASSWORD: name,
-  OS_PROJECT_NAME: 'blue',
-})
-
-/** The command as a process of its own. */
-function comeback(args: readonly string[], { env = signedInAs('alice'), interruptAfter }: Options = {}): Promise<Ran> {
-  const { PATH = '' } = process.env
-  const child = spawn(process.execPath, [main, ...args], {
-    cwd: folder,
-    env: { PATH, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+async function run(...args: string[]) {
+  const [out, err, input] = [new PassThrough(), new PassThrough(), new PassThrough()]
+  const terminal = { out, err, in: input, env: {}, interrupted: new AbortController().signal }
+  const code = await runCli(args, terminal, {
+    recover: async () => ({ volumes: 1, snapshots: 2, layers: 3, leftAlone: ['x'] }),
   })
-  let out = ''
-  let err = ''
-  child.stdout.on('data', (chunk: Buffer) => {
-    out += chunk
-  })
-  child.stderr.on('data', (chunk: Buffer) => {
-    err += chunk
-    if (interruptAfter?.test(err)) child.kill('SIGINT')
-  })
-  return new Promise((resolve, reject) => {
-    child.on('error', reject)
-    child.on('close', (code) => resolve({ code, out, err }))
-  })
+  return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '') }
 }
 
-const parsed = ({ out }: Ran) => JSON.parse(out) as Record<string, never>
+const commands = [
+  'snapshots',
+  'snapshot create',
+  'snapshot delete',
+  'rollback',
+  'preflight',
+  'undo',
+  'operations list',
+  'operations show',
+  'operations cancel',
+  'operations force-end',
+  'watch',
+  'instances list',
+  'instances show',
+  'volumes list',
+  'volumes show',
+  'volumes revert',
+  'safety list',
+  'safety clean-up',
+  'audit',
+  'pools',
+  'hosts',
+  'recover',
+]
 
-describe('a story', () => {
-  let web: InstanceId
-  beforeAll(async () => {
-    web = await server.instance(alice, 'web')
-  })
-
-  test('snapshots, preflight, rollback, tree, undo: each says what happened and how to go on', async () => {
-    const a = await comeback(['snapshot', 'create', 'web', 'before upgrade'])
-    expect(a).toMatchObject({ code: 0 })
-    expect(a.out).toMatch(/^Taken: [0-9a-f-]{36}\n$/)
-    expect(a.err).toMatch(/take-points: record points done/)
-    expect((await comeback(['snapshot', 'create', 'web', 'after', '--consistency', 'crash'])).code).toBe(0)
-
-    const preflight = await comeback(['preflight', 'web', 'before upgrade'])
-    expect(preflight).toMatchObject({ code: 0 })
-    expect(preflight.out).toMatch(/can roll back +yes/)
-
-    const rolledBack = await comeback(['rollback', 'web', 'before upgrade', '--hard'])
-    expect(rolledBack).toMatchObject({ code: 0 })
-    expect(rolledBack.out).toMatch(
-      /^web is back at before upgrade: 2 disk\(s\), .* power on\.\nTo take it back: comeback undo [0-9a-f-]{36}\n$/,
-    )
-
-    const drawn = await comeback(['snapshots', 'web'])
-    const tree = drawn.out.split('\n').map((line) => line.split(/ {2}\d{4}-/)[0]?.trimEnd())
-    expect(tree.slice(1)).toEqual([
-      expect.stringMatching(/^web/),
-      '└─ before upgrade',
-      '   ├─ after',
-      '   │  └─ safety, before a rollback',
-      '   └─ ● you are here',
-      '',
-    ])
-
-    const undone = await comeback(['undo', 'web'])
-    expect(undone).toMatchObject({ code: 0 })
-    const { here, nodes } = parsed(await comeback(['snapshots', 'web', '-o', 'json'])) as unknown as {
-      here: { node: string }[]
-      nodes: { key: string; kind: string }[]
-    }
-    const [safety] = nodes.filter(({ kind }) => kind === 'safety')
-    expect(here.map(({ node }) => node)).toEqual([safety?.key, safety?.key])
-    expect((await comeback(['snapshot', 'delete', 'web', 'after'])).code).toBe(0)
-  })
-
-  test('lists and details come as tables and as JSON', async () => {
-    expect((await comeback(['instances'])).out).toMatch(new RegExp(`^ID +NAME +STATE.*\n${web} +web +running`))
-    expect(parsed(await comeback(['instances', 'show', 'web', '-o', 'json']))).toMatchObject({
-      id: web,
-      disks: [{ device: 'vda' }, { device: 'vdb' }],
-    })
-    expect((await comeback(['volumes'])).out).toMatch(/web vda/)
-    const operations = parsed(await comeback(['operations', '--instance', 'web', '-o', 'json'])) as unknown as {
-      items: { id: string }[]
-    }
-    const shown = await comeback(['operations', 'show', operations.items.at(-1)?.id ?? ''])
-    expect(shown.out).toMatch(/kind +create-instance\n/)
-    expect((await comeback(['safety'])).out).toMatch(/vda/)
-    const watched = await comeback(['watch', operations.items[0]?.id ?? '', '-o', 'json'])
-    const types = watched.out
-      .trim()
-      .split('\n')
-      .map((line) => (JSON.parse(line) as { type: string }).type)
-    expect([types[0], types.at(-1)]).toEqual(['created', 'ended'])
-  })
-})
-
-describe('how it ends is said by the exit code', () => {
-  test('1: refused, with the reason and the request', async () => {
-    await server.instance(alice, 'plain')
-    const nothing = await comeback(['undo', 'plain'])
-    expect(nothing).toMatchObject({ code: 1, out: '' })
-    expect(nothing.err).toBe('plain was never rolled back, so there is nothing to undo.\n')
-    await comeback(['snapshot', 'create', 'plain', 'A', '--disk', 'vda'])
-    const refused = await comeback(['rollback', 'plain', 'A', '--disk', 'vdb', '-o', 'json'])
-    expect(refused.code).toBe(1)
-    expect(JSON.parse(refused.err)).toMatchObject({
-      error: { code: 'preflightFailed', request_id: expect.stringMatching(/^req-/) },
-    })
-  })
-
-  test('2: a command line that is wrong, or names nothing or several things', async () => {
-    for (const args of [
-      ['rollback'],
-      ['nonsense'],
-      ['operations', '--state', 'odd'],
-      ['safety', '--older-than', '7'],
-      ['operations', 'show', 'x'],
-      ['instances', 'show', 'nobody'],
-      ['recover'],
-    ]) {
-      const ran = await comeback(args)
-      expect([args, ran.code]).toEqual([args, 2])
-      expect(ran.err).not.toMatch(/\bat .*\.ts:/)
-    }
-    await server.instance(alice, 'twin', 1)
-    await server.instance(alice, 'twin', 1)
-    const twins = await comeback(['instances', 'show', 'twin'])
-    expect(twins.code).toBe(2)
-    expect(twins.err).toMatch(/several instances 'twin'; name one by its id:\n {2}[0-9a-f-]{36} \(running\)\n/)
-  })
-
-  test('3: nothing answers', async () => {
-    const ran = await comeback(['instances'], {
-      env: { ...signedInAs('alice'), OS_AUTH_URL: 'http://127.0.0.1:9/identity/v3' },
-    })
-    expect(ran.code).toBe(3)
-    expect(ran.err).toMatch(/^Nothing answers at http:\/\/127.0.0.1:9/)
-  })
-
-  test('4: nobody to sign in as, a wrong password, not allowed', async () => {
-    expect(await comeback(['instances'], { env: {} })).toMatchObject({
-      code: 4,
-      err: expect.stringMatching(/^Nobody to sign in as/),
-    })
-    expect((await comeback(['instances'], { env: { ...signedInAs('alice'), OS_PASSWORD: 'wrong' } })).code).toBe(4)
-    expect((await comeback(['audit'])).code).toBe(4)
-    expect((await comeback(['snapshot', 'create', 'plain', 'B'], { env: signedInAs('ruth') })).code).toBe(4)
-  })
-
-  test('130: interrupted while it waits; the operation goes on', async () => {
-    await server.instance(alice, 'held')
-    await comeback(['snapshot', 'create', 'held', 'A'])
-    let open = () => {}
-    gate = new Promise((resolve) => {
-      open = resolve
-    })
-    const ran = await comeback(['rollback', 'held', 'A'], { interruptAfter: /start instance started/ })
-    open()
-    gate = null
-    expect(ran.code).toBe(130)
-    const [, id = ''] = /Operation (\S+) goes on/.exec(ran.err) ?? []
-    const watched = await comeback(['watch', id])
-    expect(watched).toMatchObject({ code: 0, out: expect.stringMatching(/state +done/) })
-  })
-
-  test('--no-wait returns at once, with the operation', async () => {
-    await server.instance(alice, 'quick', 1)
-    const ran = await comeback(['snapshot', 'create', 'quick', 'A', '--no-wait', '-o', 'json'])
-    const { operation } = parsed(ran) as unknown as { operation: { id: never; state: string } }
-    expect(operation.state).toMatch(/pending|running/)
-    await server.operations.ended(operation.id)
-  })
-})
-
-test('credentials come from a cloud by name, from OS_CLOUD, and from the state directory', async () => {
-  const auth = { auth_url: `${server.url}/identity/v3`, username: 'alice', password: 'alice', project_name: 'blue' }
-  await writeFile(join(folder, 'clouds.yaml'), JSON.stringify({ clouds: { mine: { auth } } }))
-  const ran = await Promise.all([
-    comeback(['instances', '--os-cloud', 'mine'], { env: {} }),
-    comeback(['instances'], { env: { OS_CLOUD: 'mine' } }),
-    comeback(['instances'], { env: { COMEBACK_STATE: folder } }),
-  ])
-  expect(ran.map(({ code }) => code)).toEqual([0, 0, 0])
-  expect((await comeback(['instances', '--os-cloud', 'other'], { env: {} })).err).toMatch(/^No cloud 'other' in /)
-})
-
-test('names cannot steer the terminal', async () => {
-  const id = await server.instance(alice, 'evil', 1)
-  await server.db.updateTable('instances').set({ name: 'e\u001b[31mvil\u202e' }).where('id', '=', id).execute()
-  const { out } = await comeback(['instances'])
-  expect(out).toContain('e\ufffd[31mvil\ufffd')
-  expect(out).not.toContain('\u001b')
-})
-
-test('every command has help with examples', async () => {
-  const { out } = await comeback(['--help'])
-  expect(out).toMatch(/Exit codes:/)
-  for (const command of [
-    'rollback',
-    'preflight',
-    'undo',
-    'snapshots',
-    'snapshot create',
-    'snapshot delete',
-    'operations list',
-    'watch',
-    'instances list',
-    'volumes revert',
-    'safety clean-up',
-    'audit',
-    'recover',
-  ]) {
-    const help = await comeback([...command.split(' '), '--help'])
+test('every command has help with examples, and says the exit codes once', async () => {
+  expect((await run('--help')).out).toMatch(/Exit codes:\n {2}0 +done/)
+  for (const command of commands) {
+    const help = await run(...command.split(' '), '--help')
     expect([command, help.code]).toEqual([command, 0])
     expect(help.out).toMatch(/Examples:\n {2}\$ comeback /)
   }
+})
+
+test('a wrong command line is exit code 2 and says what is wrong', async () => {
+  const wrong: [string[], RegExp][] = [
+    [[], /Usage: comeback/],
+    [['nonsense'], /unknown command 'nonsense'/],
+    [['rollback', 'web'], /missing required argument 'snapshot'/],
+    [['operations', '--state', 'odd'], /Allowed choices are pending/],
+    [['operations', 'show', 'x'], /'x' is not the id of an operation/],
+    [['safety', '--older-than', '7'], /such as 90s, 15m, 12h/],
+    [['instances', '--limit', '-1'], /whole number/],
+    [['-o', 'xml', 'instances'], /Allowed choices are table, json/],
+    [['recover'], /comeback recover --from-pools/],
+  ]
+  for (const [args, words] of wrong) {
+    const { code, err } = await run(...args)
+    expect([args, code]).toEqual([args, 2])
+    expect(err).toMatch(words)
+  }
+  expect(JSON.parse((await run('-o', 'json', 'recover')).err)).toEqual({
+    error: { code: 'usage', message: 'Say from what: comeback recover --from-pools' },
+  })
+})
+
+test('recover prints what was found', async () => {
+  const { code, out } = await run('recover', '--from-pools')
+  expect(code).toBe(0)
+  expect(out).toMatch(/volumes +1\nsnapshots +2\nlayers +3\n\nLeft alone:\n {2}x\n$/)
+  expect(JSON.parse((await run('recover', '--from-pools', '-o', 'json')).out)).toMatchObject({ layers: 3 })
+})
+
+const node = (key: string, parent: string | null, more: Partial<TreeNode> = {}): TreeNode => ({
+  key,
+  kind: 'instance',
+  name: key.toUpperCase(),
+  taken_at: '2026-01-02T03:04:05Z',
+  state: 'available',
+  consistency: 'crash',
+  parent,
+  to: { snapshots: [key as never] },
+  made_by: key as never,
+  disks: [disk('vda', parent), disk('vdb', parent)],
+  here: [],
+  ...more,
+})
+const disk = (device: string, parent: string | null): TreeNode['disks'][number] => ({
+  device,
+  volume: device as never,
+  snapshot: device as never,
+  size_bytes: 1,
+  state: 'available',
+  attached: true,
+  parent,
+})
+
+const treeOf = (vda: string | null, vdb: string | null, nodes: TreeNode[]): SnapshotTreeView => ({
+  instance: 'id' as never,
+  instance_name: 'web',
+  nodes,
+  here: [
+    { device: 'vda', volume: 'vda' as never, node: vda },
+    { device: 'vdb', volume: 'vdb' as never, node: vdb },
+  ],
+  mixed: vda !== vdb,
+})
+const lines = (tree: SnapshotTreeView) =>
+  drawTree(tree)
+    .split('\n')
+    .slice(1)
+    .map((line) => line.split(/ {2,}(?=\d{4}-|id$)/)[0]?.trimEnd())
+
+test('the drawing shows branches, marks, and where each disk is', () => {
+  const nodes = [
+    node('a', null),
+    node('b', 'a', { disks: [disk('vda', 'a'), { ...disk('vdb', 'a'), attached: false }] }),
+    node('c', 'a', { kind: 'safety' }),
+    node('d', 'b', { state: 'creating', disks: [disk('vda', 'b'), disk('vdb', 'a')] }),
+  ]
+  expect(lines(treeOf('b', 'b', nodes))).toEqual([
+    'web',
+    '└─ A',
+    '   ├─ B (a disk is detached)',
+    '   │  ├─ D (creating, disks differ)',
+    '   │  └─ ● you are here',
+    '   └─ safety, before a rollback',
+  ])
+  expect(lines(treeOf('b', null, nodes.slice(0, 2)))).toEqual([
+    'web',
+    '├─ A',
+    '│  └─ B (a disk is detached)',
+    '│     └─ ● vda is here',
+    '└─ ● vdb is here',
+  ])
+})
+
+test('sizes, durations and events in words', () => {
+  expect([0, 1, 1024, 1536, 2 ** 30, 2 ** 40 * 1.5].map(size)).toEqual(['0 B', '1 B', '1 KiB', '1.5 KiB', '1 GiB', '1.5 TiB'])
+  expect([0.123, 9.99, 42.4, 150].map(duration)).toEqual(['0.12 s', '9.99 s', '42 s', '2 min 30 s'])
+  const event = { seq: 1, operation: 'o' as never, at: '2026-01-02T03:04:05Z' }
+  const problem = { code: 'x', message: 'no room' }
+  expect(saying({ ...event, type: 'step', data: { step: 'stopInstance', state: 'failed', problem } })).toBe(
+    'stop instance failed: no room',
+  )
+  expect(saying({ ...event, type: 'progress', data: { step: 'merge', percent: 12.6, bytes: 5 } })).toBe('merge 13 % bytes 5')
+  expect(saying({ ...event, type: 'ended', data: { state: 'undone' } })).toBe('undone')
+  expect(table(['a'], [['x\ny\u001b[2J']])).toBe('A\nx\ufffdy\ufffd[2J')
 })

@@ -39,4 +39,4 @@ export function age(text: string): number {
 export type Waiting = { readonly wait: boolean }
 
 export const waitable = (command: Command): Command =>
-  command.option('--wait', 'wait for the end (default)').option('--no-wait', 'return as soon as it is accepted')
+  command.option('--wait', 'wait for the end', true).option('--no-wait', 'return as soon as it is accepted')

@@ -15,6 +15,7 @@ import { MemoryDriver } from '../../src/adapters/storage/memory/driver.ts'
 import { type ApiNeeds, buildServer } from '../../src/api/server.ts'
 import { bootstrap } from '../../src/app/bootstrap.ts'
 import { createCommands } from '../../src/app/commands/index.ts'
+import type { Commands } from '../../src/app/commands.ts'
 import { createPolicy } from '../../src/app/policy/policy.ts'
 import { type HostId, newId } from '../../src/domain/ids.ts'
 import { refuse } from '../../src/domain/refusals.ts'
@@ -35,13 +36,19 @@ export type Product = {
   readonly app: FastifyInstance
   readonly db: Db
   readonly operations: Operations
+  readonly commands: Commands
   readonly host: MemoryHost
   readonly pool: MemoryDriver
   /** Lines that the server logged. */
   readonly logged: readonly string[]
 }
 
-type Options = { readonly policy?: Readonly<Record<string, string>>; readonly settings?: Partial<ApiNeeds['settings']> }
+type Options = {
+  /** A host that behaves differently. */
+  readonly makeHost?: (pools: readonly MemoryDriver[]) => MemoryHost
+  readonly policy?: Readonly<Record<string, string>>
+  readonly settings?: Partial<ApiNeeds['settings']>
+}
 
 /** Call it at the top level of a test file or in `beforeAll`; it ends with the file. */
 export async function startProduct(options: Options = {}): Promise<Product> {
@@ -49,7 +56,7 @@ export async function startProduct(options: Options = {}): Promise<Product> {
   const { db, url } = database
   await bootstrap(db, adminPassword)
   const pool = new MemoryDriver(newId(), 'one')
-  const host = new MemoryHost([pool])
+  const host = options.makeHost?.([pool]) ?? new MemoryHost([pool])
   const hostId = newId<HostId>()
   await register(db, hostId, pool)
 
@@ -99,7 +106,7 @@ export async function startProduct(options: Options = {}): Promise<Product> {
     await listener.close()
   })
   const { port } = app.server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}`, app, db, operations, host, pool, logged }
+  return { url: `http://127.0.0.1:${port}`, app, db, operations, commands, host, pool, logged }
 }
 
 async function register(db: Db, host: HostId, pool: MemoryDriver): Promise<void> {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { createClient } from '../../../contract/client.ts'
 import type { Endpoint } from '../../../contract/endpoint.ts'
 import { errorBody } from '../../../contract/errors.ts'
@@ -22,7 +22,6 @@ beforeAll(async () => {
   admin = await server.user('root', 'admins', 'admin')
   web = await server.instance(alice, 'web')
 })
-afterAll(() => server.close())
 
 const clientOf = ({ token }: TestUser) => createClient({ url: server.url, token: async () => token, patienceMs: 0 })
 
@@ -248,9 +247,9 @@ describe('who may', () => {
     expect(items.map(({ id }) => id)).toEqual([web])
     expect((await client.call(endpoints.listInstances, {})).items).toEqual([])
     const { items: pools } = await client.call(endpoints.listPools, {})
-    expect(pools).toMatchObject([{ name: 'pool1', hosts: ['host1'], volumes: expect.any(Number) }])
+    expect(pools).toMatchObject([{ name: 'memory', hosts: ['memory'], volumes: expect.any(Number) }])
     const { items: hosts } = await client.call(endpoints.listHosts, {})
-    expect(hosts).toMatchObject([{ name: 'host1', accelerator: 'tcg', instances: expect.any(Number) }])
+    expect(hosts).toMatchObject([{ name: 'memory', accelerator: 'tcg', instances: expect.any(Number) }])
     await server.db
       .insertInto('audit_log')
       .values({

@@ -12,6 +12,7 @@ const services = [
   { type: 'block-storage', name: 'cinder', path: '/volume/v3/%p' },
   { type: 'image', name: 'glance', path: '/image' },
   { type: 'network', name: 'neutron', path: '/network' },
+  { type: 'comeback', name: 'comeback', path: '/v1' },
 ] as const
 
 const interfaces = ['public', 'internal', 'admin'] as const
