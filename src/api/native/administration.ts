@@ -1,7 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import { endpoints } from '../../../contract/index.ts'
 import { listAudit, listHosts, listPools } from '../../app/views/administration.ts'
-import { type NativeNeeds, serve } from './serve.ts'
+import type { NativeNeeds } from './needs.ts'
+import { serve } from './serve.ts'
 import { moment } from './wire.ts'
 
 export function administrationRoutes(app: FastifyInstance, needs: NativeNeeds): void {

@@ -1,5 +1,5 @@
 import type { OperationId } from '../../domain/ids.ts'
-import type { NativeNeeds } from './serve.ts'
+import type { NativeNeeds } from './needs.ts'
 
 export type Busy = (id: string) => { operation: OperationId; kind: string } | null
 

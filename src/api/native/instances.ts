@@ -3,7 +3,8 @@ import { endpoints } from '../../../contract/index.ts'
 import type { InstanceView } from '../../../contract/instances.ts'
 import { type InstanceRow, listInstances, showInstance } from '../../app/views/instances.ts'
 import { type Busy, busyWith } from './busy.ts'
-import { type NativeNeeds, serve } from './serve.ts'
+import type { NativeNeeds } from './needs.ts'
+import { serve } from './serve.ts'
 
 export function instanceRoutes(app: FastifyInstance, needs: NativeNeeds): void {
   serve(app, endpoints.listInstances, async ({ caller, query }) => {

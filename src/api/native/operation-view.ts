@@ -4,7 +4,7 @@ import { lastEvent, stepsOf } from '../../app/views/operations.ts'
 import type { OperationId } from '../../domain/ids.ts'
 import type { Operation, OperationEvent } from '../../domain/operation.ts'
 import { refuse } from '../../domain/refusals.ts'
-import type { NativeNeeds } from './serve.ts'
+import type { NativeNeeds } from './needs.ts'
 import { moment, wire } from './wire.ts'
 
 export const viewOf = (operation: Operation): OperationView => ({

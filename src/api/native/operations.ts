@@ -7,8 +7,9 @@ import { lastEvent, listOperations, operationFor } from '../../app/views/operati
 import { scopeOf } from '../../app/views/visible.ts'
 import type { OperationId, ProjectId } from '../../domain/ids.ts'
 import { hasEnded } from '../../domain/operation.ts'
+import type { NativeNeeds } from './needs.ts'
 import { eventView, viewOf, viewWithSteps } from './operation-view.ts'
-import { type NativeNeeds, serve, serveOperation, serveStream } from './serve.ts'
+import { serve, serveOperation, serveStream } from './serve.ts'
 import { sendEvents } from './stream.ts'
 import { resumeAfter } from './wire.ts'
 

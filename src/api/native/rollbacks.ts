@@ -3,7 +3,8 @@ import type { z } from 'zod'
 import { endpoints } from '../../../contract/index.ts'
 import type { PreflightView, rollbackRequest } from '../../../contract/rollbacks.ts'
 import type { Preflight, RollbackRequest } from '../../app/commands.ts'
-import { type NativeNeeds, serve, serveOperation } from './serve.ts'
+import type { NativeNeeds } from './needs.ts'
+import { serve, serveOperation } from './serve.ts'
 import { wire } from './wire.ts'
 
 export function rollbackRoutes(app: FastifyInstance, needs: NativeNeeds): void {

@@ -6,11 +6,9 @@ import type { operationWithSteps } from '../../../contract/operations.ts'
 import type { Caller } from '../../app/caller.ts'
 import type { OperationId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
-import type { ApiNeeds } from '../http/needs.ts'
 import { callerOf } from '../http/request.ts'
+import type { NativeNeeds } from './needs.ts'
 import { viewWithSteps } from './operation-view.ts'
-
-export type NativeNeeds = Pick<ApiNeeds, 'db' | 'commands' | 'operations' | 'policy'>
 
 export type Call<E extends Endpoint> = {
   readonly caller: Caller

@@ -3,7 +3,8 @@ import { endpoints } from '../../../contract/index.ts'
 import type { SnapshotTreeView, TreeNode } from '../../../contract/snapshots.ts'
 import { type InstanceMoment, type InstanceTree, type Mark, treeOfInstance } from '../../app/views/snapshot-tree.ts'
 import type { Placed } from '../../domain/snapshot-tree.ts'
-import { type NativeNeeds, serve, serveOperation } from './serve.ts'
+import type { NativeNeeds } from './needs.ts'
+import { serve, serveOperation } from './serve.ts'
 
 export function snapshotRoutes(app: FastifyInstance, needs: NativeNeeds): void {
   const { commands } = needs

@@ -2,7 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import { endpoints } from '../../../contract/index.ts'
 import type { VolumeSnapshotView } from '../../../contract/volume-snapshots.ts'
 import { listVolumeSnapshots, showVolumeSnapshot, type VolumeSnapshotRow } from '../../app/views/volume-snapshots.ts'
-import { type NativeNeeds, serve, serveOperation } from './serve.ts'
+import type { NativeNeeds } from './needs.ts'
+import { serve, serveOperation } from './serve.ts'
 
 export function volumeSnapshotRoutes(app: FastifyInstance, needs: NativeNeeds): void {
   const { commands } = needs

@@ -5,7 +5,8 @@ import type { VolumeView } from '../../../contract/volumes.ts'
 import type { Commands } from '../../app/commands.ts'
 import { listVolumes, showVolume, type VolumeRow } from '../../app/views/volumes.ts'
 import { type Busy, busyWith } from './busy.ts'
-import { type NativeNeeds, serve, serveOperation } from './serve.ts'
+import type { NativeNeeds } from './needs.ts'
+import { serve, serveOperation } from './serve.ts'
 
 export function volumeRoutes(app: FastifyInstance, needs: NativeNeeds): void {
   const { commands } = needs
