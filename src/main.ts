@@ -10,6 +10,7 @@ import { createOperations } from './adapters/database/operations.ts'
 import { ensureDatabase, ensurePostgres } from './adapters/database/private-postgres.ts'
 import { connectAgent } from './adapters/host-agent/connect.ts'
 import { AgentDirectory } from './adapters/host-agent/directory.ts'
+import { nativeFace } from './api/native/face.ts'
 import { buildServer } from './api/server.ts'
 import { bootstrap } from './app/bootstrap.ts'
 import { createCommands } from './app/commands/index.ts'
@@ -79,6 +80,7 @@ const server = await buildServer({
   logger: log,
   receiveUpload: receiveUploads(db, (id) => agents.uploads(id)),
   console: (host, instance, lines) => agents.host(host).console(instance, lines),
+  faces: [nativeFace({ db, commands, operations, policy })],
 })
 
 const dumping: DumpNeeds = {

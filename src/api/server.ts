@@ -8,7 +8,6 @@ import { addFace, answerFailure, type Face } from './http/face.ts'
 import { addMetrics } from './http/metrics.ts'
 import type { ApiNeeds } from './http/needs.ts'
 import { decorateRequests } from './http/request.ts'
-import { nativeFace } from './native/face.ts'
 import { plainEnvelope } from './openstack/envelopes.ts'
 import { openstackFaces } from './openstack/faces.ts'
 import { withoutProject } from './openstack/project-in-path.ts'
@@ -16,7 +15,7 @@ import { withoutProject } from './openstack/project-in-path.ts'
 export type { ApiNeeds, ApiSettings, Upload } from './http/needs.ts'
 
 export async function buildServer(needs: ApiNeeds): Promise<FastifyInstance> {
-  const faces = [...openstackFaces(needs), nativeFace(needs)]
+  const faces = [...openstackFaces(needs), ...(needs.faces ?? [])]
   const app = fastify({
     loggerInstance: needs.logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),

@@ -12,6 +12,7 @@ import { createClaims } from '../../src/adapters/database/claims.ts'
 import { listen } from '../../src/adapters/database/listen.ts'
 import { createOperations } from '../../src/adapters/database/operations.ts'
 import { MemoryDriver } from '../../src/adapters/storage/memory/driver.ts'
+import { nativeFace } from '../../src/api/native/face.ts'
 import { type ApiNeeds, buildServer } from '../../src/api/server.ts'
 import { bootstrap } from '../../src/app/bootstrap.ts'
 import { createCommands } from '../../src/app/commands/index.ts'
@@ -86,6 +87,7 @@ export async function startProduct(options: Options = {}): Promise<Product> {
     commands,
     operations,
     policy,
+    faces: [nativeFace({ db, commands, operations, policy })],
     logger: pino({ level: 'info' }, { write: (line: string) => void logged.push(line) }),
     receiveUpload: (data, limit) => receive(pool, data, limit),
     console: async () => 'login: \n',

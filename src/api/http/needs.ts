@@ -6,6 +6,7 @@ import type { Policy } from '../../app/policy/policy.ts'
 import type { HostId, InstanceId } from '../../domain/ids.ts'
 import type { Operations } from '../../ports/operations.ts'
 import type { Db } from '../../ports/tables.ts'
+import type { Face } from './face.ts'
 
 export type Upload = { readonly name: string; readonly sizeBytes: number; readonly md5: string; readonly sha512: string }
 
@@ -32,4 +33,6 @@ export type ApiNeeds = {
   /** Stores data on a host that can import it; refuses with `tooLarge` past the limit. What was received of a broken stream is thrown away. */
   readonly receiveUpload: (data: Readable, limit: number) => Promise<Upload>
   readonly console: (host: HostId, instance: InstanceId, lines: number | null) => Promise<string>
+  /** Faces that are put together elsewhere: the native one. */
+  readonly faces?: readonly Face[]
 }
