@@ -18,7 +18,6 @@ export class AgentProcess {
   readonly client: HttpAgentClient
   readonly environment: Record<string, string>
   #child: ChildProcess | undefined
-  #epoch = 1
 
   private constructor(directory: string, environment: Record<string, string>) {
     this.directory = directory
@@ -49,6 +48,7 @@ export class AgentProcess {
       COMEBACK_RUN: this.run,
       COMEBACK_HOST_NAME: 'test',
       COMEBACK_FAILPOINTS: failpoints,
+      NODE_COMPILE_CACHE: '.cache/node',
     }
     const child = spawn(process.execPath, ['src/agent/main.ts'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
     const log = createWriteStream(join(this.directory, 'agent.log'), { flags: 'a' })
@@ -84,12 +84,11 @@ export class AgentProcess {
     if (child && child.exitCode === null && child.signalCode === null) await once(child, 'exit')
   }
 
-  /** Each call of this gives a host fenced with a newer epoch. */
-  host(resource = 'instance:test', epoch = ++this.#epoch): HostAgent {
+  host(resource = 'instance:test', epoch = 1): HostAgent {
     return this.client.host({ fence: fenceOf(resource, epoch), requestId: asId<RequestId>('req-test') })
   }
 
-  async storage(resource = 'instance:test', epoch = ++this.#epoch): Promise<StorageDriver> {
+  async storage(resource = 'instance:test', epoch = 1): Promise<StorageDriver> {
     const { id, abilities, kind } = await this.pool()
     return this.client.pool(id, abilities, kind, { fence: fenceOf(resource, epoch), requestId: asId<RequestId>('req-test') })
   }

@@ -22,11 +22,7 @@ const sentinel = 0xff
 
 export class GuestTalk {
   readonly #socket: Socket
-  #waiting: {
-    readonly command: string
-    readonly resolve: (said: Answer) => void
-    readonly reject: (why: Error) => void
-  } | null = null
+  #waiting: { readonly takes: (said: Answer) => void; readonly reject: (why: Error) => void } | null = null
 
   private constructor(socket: Socket) {
     this.#socket = socket
@@ -35,13 +31,13 @@ export class GuestTalk {
     socket.on('data', (chunk: string) => {
       try {
         // What stands before the sentinel belongs to an earlier talk; the line that begins with it is ours.
-        cut(chunk.includes('\xff') ? `\n${chunk.slice(chunk.lastIndexOf('\xff') + 1)}` : chunk)
+        cut(chunk.replaceAll('\xff', '\n'))
       } catch {
         socket.destroy()
       }
     })
     socket.on('error', () => undefined)
-    socket.once('close', () => this.#waiting?.reject(new QmpClosed(this.#waiting.command)))
+    socket.once('close', () => this.#waiting?.reject(new QmpClosed('guest agent')))
   }
 
   /** Begins a talk; rejects when the agent does not answer within the time. */
@@ -55,7 +51,8 @@ export class GuestTalk {
     try {
       const id = Math.floor(Math.random() * 2 ** 31)
       socket.write(Buffer.from([sentinel]))
-      while ((await talk.ask('guest-sync-delimited', { id }, deadlineMs)) !== id);
+      // The sentinel itself is answered by a complaint, and what former talks asked may be answered now: all that is passed over.
+      await talk.#exchange('guest-sync-delimited', { id }, deadlineMs, (said) => 'return' in said && said.return === id)
       return talk
     } catch (error) {
       talk.end()
@@ -64,18 +61,9 @@ export class GuestTalk {
   }
 
   async ask(command: string, args: object, deadlineMs: number): Promise<unknown> {
-    this.tell(command, args)
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>()
-    this.#waiting = { command, resolve, reject }
-    const timer = setTimeout(() => reject(new QmpTimeout(command, deadlineMs)), deadlineMs)
-    try {
-      const said = await promise
-      if ('error' in said) throw new QmpRefused(command, said.error.class, said.error.desc)
-      return said.return
-    } finally {
-      clearTimeout(timer)
-      this.#waiting = null
-    }
+    const said = await this.#exchange(command, args, deadlineMs, () => true)
+    if ('error' in said) throw new QmpRefused(command, said.error.class, said.error.desc)
+    return said.return
   }
 
   tell(command: string, args: object = {}): void {
@@ -86,9 +74,22 @@ export class GuestTalk {
     this.#socket.destroy()
   }
 
+  async #exchange(command: string, args: object, deadlineMs: number, fits: (said: Answer) => boolean): Promise<Answer> {
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+    this.#waiting = { takes: (said) => fits(said) && resolve(said), reject }
+    this.tell(command, args)
+    const timer = setTimeout(() => reject(new QmpTimeout(command, deadlineMs)), deadlineMs)
+    try {
+      return await promise
+    } finally {
+      clearTimeout(timer)
+      this.#waiting = null
+    }
+  }
+
   #hear(line: string): void {
     const said = answer.safeParse(parsed(line))
-    if (said.success) this.#waiting?.resolve(said.data)
+    if (said.success) this.#waiting?.takes(said.data)
   }
 }
 
