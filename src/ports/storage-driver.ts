@@ -106,8 +106,11 @@ export interface StorageDriver {
   readRecord(layer: LayerId): Promise<LayerRecord | null>
   /** Makes a head that nobody has open larger. */
   grow(layer: LayerId, size: Bytes): Promise<void>
-  /** Merges two layers that no running machine has open. Safe to be killed at any moment and repeated. */
-  merge(merge: Merge): Promise<void>
+  /**
+   * Merges two layers that no running machine has open. Safe to be killed at any moment and repeated; aborting it is no more
+   * than that. Once it has resolved, the layer that goes is gone: the rows must follow.
+   */
+  merge(merge: Merge, signal?: AbortSignal): Promise<void>
   /** Takes the layers' own write locks and keeps them until `release`, also over an agent's death. Refused while anybody writes. */
   hold(holder: OperationId, layers: readonly LayerId[]): Promise<void>
   release(holder: OperationId): Promise<void>

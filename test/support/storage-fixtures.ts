@@ -69,14 +69,14 @@ export const pointRecord = (point: PointId, sizeBytes: Bytes): LayerRecord['poin
 })
 
 /** A new layer with a fresh name. */
-export async function makeLayer({ driver }: TestPool, from: PointRef | null, size: Bytes): Promise<LayerId> {
+export async function makeLayer({ driver }: Pick<TestPool, 'driver'>, from: PointRef | null, size: Bytes): Promise<LayerId> {
   const layer = newId<LayerId>()
   await driver.newLayer(layer, from, size, recordOf(driver.pool, layer, { parent: from, sizeBytes: size }))
   return layer
 }
 
 /** Marks the layer's end with a fresh name. */
-export async function markPoint({ driver }: TestPool, layer: LayerId): Promise<PointRef> {
+export async function markPoint({ driver }: Pick<TestPool, 'driver'>, layer: LayerId): Promise<PointRef> {
   const point = newId<PointId>()
   const record = (await driver.readRecord(layer)) ?? recordOf(driver.pool, layer)
   const role = driver.abilities.pointsPerLayer === 'one' ? 'frozen' : record.role

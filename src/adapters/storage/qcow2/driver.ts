@@ -133,8 +133,8 @@ export class Qcow2Driver implements StorageDriver {
     await sync(path)
   }
 
-  async merge(merge: Merge): Promise<void> {
-    const merging = this.#merging(merge)
+  async merge(merge: Merge, signal?: AbortSignal): Promise<void> {
+    const merging = this.#merging(merge, signal)
     if (await merging.isDone()) return merging.sweep()
     await merging.begin()
     await merging.copy()
@@ -239,7 +239,7 @@ export class Qcow2Driver implements StorageDriver {
     await sync(this.files.layer(layer))
   }
 
-  #merging = (merge: Merge): Merging =>
+  #merging = (merge: Merge, signal?: AbortSignal): Merging =>
     new Merging(
       {
         files: this.files,
@@ -249,6 +249,7 @@ export class Qcow2Driver implements StorageDriver {
         remove: (layer) => this.remove(layer),
       },
       merge,
+      signal,
     )
 
   async #describeIfNot(record: LayerRecord): Promise<void> {

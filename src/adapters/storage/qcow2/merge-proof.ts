@@ -54,12 +54,12 @@ export async function mapOf(run: Run, file: string): Promise<readonly Extent[] |
   }
 }
 
-const image = (file: string, backing: unknown): string =>
-  `json:${JSON.stringify({ driver: 'qcow2', file: { driver: 'file', filename: file }, ...(backing === undefined ? {} : { backing }) })}`
+const image = (file: string, backing: object): string =>
+  `json:${JSON.stringify({ driver: 'qcow2', file: { driver: 'file', filename: file }, backing })}`
 
 /** Whether the image reads the same upon both backing files. */
-export async function sameUpon(run: Run, file: string, one: string | null, other: string): Promise<boolean> {
-  const upon = (name: string | null) => (name === null ? null : { driver: 'qcow2', file: { driver: 'file', filename: name } })
+export async function sameUpon(run: Run, file: string, one: string, other: string): Promise<boolean> {
+  const upon = (name: string) => ({ driver: 'qcow2', file: { driver: 'file', filename: name } })
   const result = await run(['compare', '-q', image(file, upon(one)), image(file, upon(other))])
   return result.code === 0
 }

@@ -17,21 +17,25 @@
  *   marker, no upper's file     all is copied, children and records name `lower`; only traces are left to remove
  *   no marker, no upper's file  done
  */
-import { readdir, rm } from 'node:fs/promises'
+import { type FileHandle, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { LayerId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
 import type { LayerRecord, Merge } from '../../../ports/storage-driver.ts'
 import { recordAfterPull, recordAfterPush, recordOfMovedChild, recordWhilePushed } from '../merged-records.ts'
 import { allowWritingFile, type DiskOwner, freezeFile } from './access.ts'
-import { exists, removeDurably, sync, writeDurably } from './durable.ts'
+import { blankImage } from './blank.ts'
+import { exists, place, removeDurably, sync, writeDurably } from './durable.ts'
 import { coversAll, mapOf, sameContent, sameUpon, withEnd } from './merge-proof.ts'
-import { layerFile, layerOfFile, type PoolFiles } from './pool-files.ts'
+import { blankFile, layerFile, layerOfFile, type PoolFiles } from './pool-files.ts'
 import { readRecordFile, writeRecordFile } from './record.ts'
 import { headerOf } from './survey.ts'
 import { runTool, type ToolResult, toolFailure } from './tool.ts'
 
 /** A merge of terabytes on slow disks; it is in nobody's way, and repeating it costs more than waiting. */
 const copyDeadlineMs = 12 * 3600 * 1000
+/** Beyond its end it reads as zeros too; larger ones take longer to open. */
+const blankBytes = 16 * 1024 ** 4
 
 export type MergePlace = {
   readonly files: PoolFiles
@@ -48,11 +52,13 @@ export class Merging {
   readonly #place: MergePlace
   readonly #files: PoolFiles
   readonly #merge: Merge
+  readonly #signal: AbortSignal | undefined
 
-  constructor(place: MergePlace, merge: Merge) {
+  constructor(place: MergePlace, merge: Merge, signal?: AbortSignal) {
     this.#place = place
     this.#files = place.files
     this.#merge = merge
+    this.#signal = signal
   }
 
   /** The layer that the merge removes is gone. */
@@ -73,12 +79,13 @@ export class Merging {
 
   /** Copies with `qemu-img`, and proves it. Nobody may have the layers open. */
   async copy(): Promise<void> {
-    const { direction, upper } = this.#merge
+    const { direction, lower, upper } = this.#merge
     for (const layer of [upper, ...(direction === 'push' ? await this.#childrenOfUpper() : [])]) {
       if (await this.#place.isOpen(layer)) throw refuse.diskHeldOpen()
     }
     if (direction === 'push') await this.#copyDown()
     else await this.#copyUp()
+    await this.#tidyTables(direction === 'pull' ? upper : lower)
   }
 
   /** Records and names; then the source goes. Its content must be in the target, and durable. */
@@ -101,19 +108,52 @@ export class Merging {
 
   async #copyUp(): Promise<void> {
     const { lower, upper, base } = this.#merge
-    if ((await this.#backingOf(upper)) === lower) await this.#rebase(upper, base, 'copying')
-    if (await this.#pullIsProved()) return
-    await this.#rebase(upper, lower, 'unsafe')
-    throw refuse.hostFailure({ what: `merging layer ${lower} upwards did not copy everything; it was taken back` })
+    const onto = base === null ? blankFile : layerFile(base)
+    if ((await this.#backingOf(upper)) === lower) {
+      if (base === null) await this.#layOnBlank(lower)
+      await this.#rebase(upper, onto, 'copying')
+    }
+    if (!(await this.#pullIsProved(onto))) {
+      await this.#rebase(upper, layerFile(lower), 'unsafe')
+      throw refuse.hostFailure({ what: `merging layer ${lower} upwards did not copy everything; it was taken back` })
+    }
+    if (base === null) await this.#rebase(upper, null, 'unsafe')
   }
 
-  async #pullIsProved(): Promise<boolean> {
+  /**
+   * Without a common base `qemu-img rebase` reads the whole virtual disk to find out what differs from nothing: 512 GiB of
+   * zeros, if need be. Upon an empty image it visits only what is there.
+   */
+  async #layOnBlank(lower: LayerId): Promise<void> {
+    const path = join(this.#files.layers, blankFile)
+    if (!(await exists(path))) {
+      const { bytes, fileBytes } = blankImage(blankBytes, null)
+      const fill = async (file: FileHandle) => {
+        await file.write(bytes)
+        await file.truncate(fileBytes)
+      }
+      await place(path, fill, 0o444)
+      await sync(this.#files.layers)
+    }
+    await this.#rebase(lower, blankFile, 'unsafe')
+    await this.#settleAccess(lower, await this.#record(lower))
+  }
+
+  async #pullIsProved(onto: string): Promise<boolean> {
     const { lower, upper, base } = this.#merge
     const [source, target] = [await mapOf(this.#run, layerFile(lower)), await mapOf(this.#run, layerFile(upper))]
     const [ends, seen] = [await this.#sizeOf(lower), await this.#sizeOf(upper)]
     const below = base === null ? 0 : await this.#sizeOf(base)
     if (source && target && coversAll(withEnd(source, ends, Math.min(seen, below)), withEnd(target, seen, ends))) return true
-    return sameUpon(this.#run, layerFile(upper), base === null ? null : layerFile(base), layerFile(lower))
+    return sameUpon(this.#run, layerFile(upper), onto, layerFile(lower))
+  }
+
+  /** An earlier attempt that was killed has reserved clusters that nothing uses. */
+  async #tidyTables(layer: LayerId): Promise<void> {
+    const checked = await this.#run(['check', '-q', '-f', 'qcow2', layerFile(layer)])
+    if (checked.code === 0) return
+    await this.#must(['check', '-q', '-r', 'leaks', '-f', 'qcow2', layerFile(layer)])
+    await sync(this.#files.layer(layer))
   }
 
   async #beginPush(): Promise<void> {
@@ -151,7 +191,7 @@ export class Merging {
   async #moveChild(child: LayerId): Promise<void> {
     const { lower, upper } = this.#merge
     const record = await this.#record(child)
-    if ((await this.#backingOf(child)) === upper) await this.#rebase(child, lower, 'unsafe')
+    if ((await this.#backingOf(child)) === upper) await this.#rebase(child, layerFile(lower), 'unsafe')
     await this.#settleAccess(child, record)
     await writeRecordFile(this.#files, recordOfMovedChild(record, upper, lower))
   }
@@ -169,9 +209,9 @@ export class Merging {
     return children
   }
 
-  async #rebase(layer: LayerId, base: LayerId | null, how: 'copying' | 'unsafe'): Promise<void> {
+  async #rebase(layer: LayerId, file: string | null, how: 'copying' | 'unsafe'): Promise<void> {
     await allowWritingFile(this.#files.layer(layer), this.#place.owner)
-    const onto = base === null ? ['-b', ''] : ['-b', layerFile(base), '-F', 'qcow2']
+    const onto = file === null ? ['-b', ''] : ['-b', file, '-F', 'qcow2']
     const unsafe = how === 'unsafe' ? ['-u'] : []
     await this.#must(['rebase', '-q', ...unsafe, '-t', 'writethrough', '-f', 'qcow2', ...onto, layerFile(layer)])
     await sync(this.#files.layer(layer))
@@ -184,10 +224,11 @@ export class Merging {
   }
 
   #run = (args: readonly string[]): Promise<ToolResult> =>
-    runTool('qemu-img', args, { deadlineMs: copyDeadlineMs, cwd: this.#files.layers })
+    runTool('qemu-img', args, { deadlineMs: copyDeadlineMs, cwd: this.#files.layers, signal: this.#signal })
 
   async #must(args: readonly string[]): Promise<void> {
     const result = await this.#run(args)
+    if (result.code !== 0) this.#signal?.throwIfAborted()
     if (result.code !== 0) throw toolFailure('merging layers', result, this.#files.withoutPaths, this.#place.pool)
   }
 

@@ -5,6 +5,7 @@
  *   layers/<layer>.qcow2      a layer; a backing file is named without a directory
  *   layers/<layer>.json       the layer's record: the catalogue
  *   layers/<layer>.pushing    `layer` is being committed into the one it stands upon
+ *   layers/blank.qcow2        holds nothing; bottom layers stand upon it while they are merged
  *   incoming/<upload>         data being received
  *   blobs/<image>             kernels and ramdisks
  *   database/<dump>           dumps of the database, newest name last
@@ -13,6 +14,7 @@ import { join } from 'node:path'
 import { asId, type ImageId, isUuid, type LayerId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
 
+export const blankFile = 'blank.qcow2'
 export const poolEntries = ['pool.json', 'layers', 'incoming', 'blobs', 'database', 'lost+found']
 
 const uploadName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/

@@ -6,7 +6,7 @@ import type { FoundLayer, Survey } from '../../../ports/storage-driver.ts'
 import { recordWhilePushed } from '../merged-records.ts'
 import { exists, isMissing } from './durable.ts'
 import { type Qcow2Header, readHeader } from './header.ts'
-import { layerOfFile, type PoolFiles, poolEntries } from './pool-files.ts'
+import { blankFile, layerOfFile, type PoolFiles, poolEntries } from './pool-files.ts'
 import { readRecordFile } from './record.ts'
 
 const ownClusterBytes = 65_536
@@ -76,7 +76,7 @@ export async function surveyPool(files: PoolFiles): Promise<Survey> {
   const unfinished = new Set(ours.map((name) => asId<LayerId>(name.slice(0, 36))).filter((layer) => !whole.has(layer)))
   const foreign = [
     ...(await readdir(files.directory)).filter((name) => !poolEntries.includes(name)),
-    ...names.filter((name) => !ours.includes(name)).map((name) => `layers/${name}`),
+    ...names.filter((name) => !ours.includes(name) && !name.startsWith(blankFile)).map((name) => `layers/${name}`),
     ...(await readdir(files.blobs)).filter((name) => !isUuid(name.slice(0, 36))).map((name) => `blobs/${name}`),
   ]
   return { layers: await settlePushes(files, layers, names), unfinished: [...unfinished], foreign: foreign.sort() }

@@ -1,10 +1,13 @@
-/** Runs one of QEMU's tools: arguments as a list, a deadline, and its whole process group gone when it is over. */
+/**
+ * Runs one of QEMU's tools: arguments as a list, a deadline, and its whole process group gone when it is over. A tool dies with
+ * the agent (`pdeathsig`): what it did is repeated by the next one, which could not while the old tool still holds the locks.
+ */
 import { type IOType, spawn } from 'node:child_process'
 import { type Refusal, refuse } from '../../../domain/refusals.ts'
 
 export type ToolOptions = {
   readonly deadlineMs: number
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Open files that the tool gets as its descriptors 3, 4, … */
   readonly files?: readonly number[]
   readonly cwd?: string
@@ -23,7 +26,11 @@ const mostOutput = 256 * 1024 * 1024
 export async function runTool(command: string, args: readonly string[], options: ToolOptions): Promise<ToolResult> {
   options.signal?.throwIfAborted()
   const piped: IOType[] = ['ignore', 'pipe', 'pipe']
-  const child = spawn(command, args, { detached: true, stdio: [...piped, ...(options.files ?? [])], cwd: options.cwd })
+  const child = spawn('setpriv', ['--pdeathsig=KILL', '--', command, ...args], {
+    detached: true,
+    stdio: [...piped, ...(options.files ?? [])],
+    cwd: options.cwd,
+  })
   const killGroup = (): void => {
     if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
     process.kill(-child.pid, 'SIGKILL')
