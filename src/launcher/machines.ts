@@ -1,4 +1,7 @@
-/** Stops the machines of this box: through the agent, which asks each guest first; then whatever is left of QEMU. */
+/**
+ * Stops the machines of this box: through the agent, which asks each guest first; then whatever is left of QEMU. They stay
+ * wanted, so that the next start brings them back.
+ */
 import { randomUUID } from 'node:crypto'
 import { request } from 'node:http'
 import pg from 'pg'
@@ -27,7 +30,7 @@ async function stopOne(
   const answer = await call(
     socket,
     'stopMachine',
-    [instance, { mode: 'graceful', graceSeconds }],
+    [instance, { mode: 'graceful', graceSeconds, staysWanted: true }],
     fence,
     (graceSeconds + 20) * 1000,
   )
@@ -85,8 +88,8 @@ function call(
 }
 
 /** QEMU's programs that nobody could ask: SIGTERM lets them write what they hold, SIGKILL follows. */
-export async function endQemu(runDir: string): Promise<number> {
-  const left = await findQemu(runDir)
+export async function endQemu(state: string, runDir: string): Promise<number> {
+  const left = await findQemu(state, runDir)
   await Promise.all(left.map((each) => stopProcess(each, 5_000)))
   return left.length
 }

@@ -1,6 +1,6 @@
 /** Our detached processes, found by what they are and not by a file that names them: their program, and the runtime directory in their environment. */
 import { spawn } from 'node:child_process'
-import { open, readdir, readFile, rename } from 'node:fs/promises'
+import { open, readdir, readFile, readlink, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -55,12 +55,17 @@ export async function findService(service: Service, runDir: string, program = pr
   return found.find(({ argv, env }) => `/${argv[1]}`.endsWith(`/${tail}`) && env.get('COMEBACK_RUN') === runDir) ?? null
 }
 
-/** QEMU's programs that were started with a socket or file below the runtime directory. */
-export async function findQemu(runDir: string): Promise<readonly Running[]> {
-  const found = await all()
-  return found.filter(
-    ({ argv }) => /(^|\/)qemu-[a-z0-9_-]+$/.test(argv[0] ?? '') && argv.some((argument) => argument.includes(`${runDir}/`)),
-  )
+/** QEMU's programs that use one of these directories: by a path in their arguments, or by what they have open. */
+export async function findQemu(...directories: readonly string[]): Promise<readonly Running[]> {
+  const isBelow = (path: string) => directories.some((directory) => path.includes(`${directory}/`))
+  const qemus = (await all()).filter(({ argv }) => /(^|\/)qemu-[a-z0-9_-]+$/.test(argv[0] ?? ''))
+  const uses = await Promise.all(qemus.map(async ({ pid, argv }) => argv.some(isBelow) || (await openFiles(pid)).some(isBelow)))
+  return qemus.filter((_, n) => uses[n])
+}
+
+async function openFiles(pid: number): Promise<string[]> {
+  const files = await readdir(`/proc/${pid}/fd`).catch(() => [])
+  return await Promise.all(files.map((file) => readlink(`/proc/${pid}/fd/${file}`).catch(() => '')))
 }
 
 const keptLogs = 4

@@ -32,7 +32,7 @@ export async function takeDown(
       const url = controller.databaseUrl ?? (await privateUrl(controller.state, controller.run))
       if (services.agent) did.push(...(await machinesDown(agent.socket, url)))
       did.push(...(await stopService('agent', services.agent, 10_000)))
-      const left = await step('Stopping what is left of QEMU', () => endQemu(controller.run))
+      const left = await step('Stopping what is left of QEMU', () => endQemu(controller.state, controller.run))
       if (left > 0) did.push(`QEMU: ${left} left-over ${left === 1 ? 'process' : 'processes'} ended`)
       for (const hook of hooks) did.push(...[await hook(controller.state, controller.run)].filter((line) => line !== null))
       if (await step('Stopping PostgreSQL', () => stopPostgres(join(controller.state, 'postgres'))))

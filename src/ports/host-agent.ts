@@ -34,7 +34,12 @@ export type MachineSpec = {
   } | null
 }
 
-export type StopMode = { readonly mode: 'graceful' | 'hard'; readonly graceSeconds: number }
+/** `staysWanted`: the host goes down, not the machine; when the host is back, the machine is started again. */
+export type StopMode = {
+  readonly mode: 'graceful' | 'hard'
+  readonly graceSeconds: number
+  readonly staysWanted?: boolean | undefined
+}
 
 /** `paused.space`: QEMU stopped the guest because a write found no room. */
 export type MachineView = {

@@ -92,7 +92,7 @@ export async function stopMachine(
   signal: AbortSignal,
 ): Promise<{ how: 'off' | 'graceful' | 'hard' }> {
   await failpoint('agent.stop.before-record')
-  if (machine.record.wanted) await machine.save({ wanted: false })
+  if (machine.record.wanted && !how.staysWanted) await machine.save({ wanted: false })
   await failpoint('agent.stop.after-record')
   const { live } = machine
   if (live === null) return { how: 'off' }

@@ -58,7 +58,11 @@ export const machineSpec = z.strictObject({
   directBoot: z.strictObject({ pool: poolId, kernel: imageId, ramdisk: imageId.nullable(), args: text }).nullable(),
 })
 
-export const stopMode = z.strictObject({ mode: z.enum(['graceful', 'hard']), graceSeconds: z.number().min(0).max(86_400) })
+export const stopMode = z.strictObject({
+  mode: z.enum(['graceful', 'hard']),
+  graceSeconds: z.number().min(0).max(86_400),
+  staysWanted: z.boolean().optional(),
+})
 
 export const machineView = z.object({
   instance: instanceId,

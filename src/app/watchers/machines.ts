@@ -21,7 +21,8 @@ export type MachinesNeeds = {
   readonly hosts: (host: HostId) => Pick<HostAgent, 'machines'>
 }
 
-/** More restarts than this in the window, and something is wrong that restarting does not cure. */
+/** More restarts than this in the window, and something is wrong that restarting does not cure. Counted anew when we start. */
+const bornAt = Date.now()
 const restartsAllowed = 3
 const restartWindowMinutes = 10
 
@@ -72,7 +73,7 @@ async function reconcile(needs: MachinesNeeds, row: Row, view: MachineView | und
 
 async function bringBack(needs: MachinesNeeds, instance: InstanceId): Promise<void> {
   const { db, operations } = needs
-  const since = new Date(Date.now() - restartWindowMinutes * 60_000)
+  const since = new Date(Math.max(bornAt, Date.now() - restartWindowMinutes * 60_000))
   const recent = await db
     .selectFrom('operations')
     .select('id')
