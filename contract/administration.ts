@@ -34,6 +34,29 @@ export const listAudit = endpoint('listAudit', {
   answer: pageOf(auditEntry),
 })
 
+/** What a done `recover-pool` operation has as its `result`. */
+export const recoveryResult = z
+  .object({
+    volumes_added: z.int(),
+    volumes_moved: z.int().describe('Whose disks were newer than their rows'),
+    snapshots_added: z.int(),
+    problems: z.array(z.string()).describe('What could not be taken over, or belongs to nobody; nothing was done to it'),
+  })
+  .meta({ id: 'RecoveryResult' })
+
+export const recoverPools = endpoint('recoverPools', {
+  method: 'POST',
+  path: '/v1/recoveries',
+  noun: 'administration',
+  summary: 'Bring the database forward to what the pools say of themselves',
+  description:
+    'After the database was lost or an older copy of it restored: one operation a pool. Nothing is deleted, and nothing goes back.',
+  who: 'admin',
+  body: z.strictObject({ pools: z.array(poolId).min(1).max(1000).optional().describe('Left out: all') }),
+  answer: z.object({ operations: z.array(operationId) }),
+  refusals: ['notFound', 'resourceBusy'],
+})
+
 export const pool = z
   .object({
     id: poolId,

@@ -16,7 +16,7 @@ const { watchOperation, watchOperations } = operations
 const { listVolumes, showVolume, createVolume, deleteVolume, revertVolume } = volumes
 const { listVolumeSnapshots, showVolumeSnapshot, takeVolumeSnapshot, deleteVolumeSnapshot } = volumeSnapshots
 const { cleanUpSafetySnapshots } = volumeSnapshots
-const { listAudit, listPools, listHosts } = administration
+const { listAudit, listPools, listHosts, recoverPools } = administration
 
 export const endpoints = {
   listInstances,
@@ -47,4 +47,5 @@ export const endpoints = {
   listAudit,
   listPools,
   listHosts,
+  recoverPools,
 } as const satisfies Record<string, Endpoint>

@@ -109,7 +109,7 @@ export const forceEndOperation = endpoint('forceEndOperation', {
   who: 'admin',
   params: one,
   answer: operationWithSteps,
-  refusals: ['notFound'],
+  refusals: ['notFound', 'operationNotStuck'],
 })
 
 export const undoOperation = endpoint('undoOperation', {

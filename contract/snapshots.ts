@@ -27,6 +27,7 @@ export const treeNode = z
     consistency: z.enum(['application', 'filesystem', 'crash']).nullable(),
     parent: z.string().nullable(),
     to: rollbackTarget.describe('What to send to roll back to it'),
+    before_rollback_to: z.string().nullable().describe('safety: key of the node that the rollback went to, if it still exists'),
     made_by: z.string().describe('Operation that took it'),
     disks: z.array(markOfDisk),
     here: z.array(z.string()).describe('Devices whose present content descends from it'),

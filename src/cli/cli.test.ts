@@ -71,13 +71,6 @@ test('a wrong command line is exit code 2 and says what is wrong', async () => {
   })
 })
 
-test('recover prints what was found', async () => {
-  const { code, out } = await run('recover', '--from-pools')
-  expect(code).toBe(0)
-  expect(out).toMatch(/volumes +1\nsnapshots +2\nlayers +3\n\nLeft alone:\n {2}x\n$/)
-  expect(JSON.parse((await run('recover', '--from-pools', '-o', 'json')).out)).toMatchObject({ layers: 3 })
-})
-
 const node = (key: string, parent: string | null, more: Partial<TreeNode> = {}): TreeNode => ({
   key,
   kind: 'instance',
@@ -87,6 +80,7 @@ const node = (key: string, parent: string | null, more: Partial<TreeNode> = {}):
   consistency: 'crash',
   parent,
   to: { snapshots: [key as never] },
+  before_rollback_to: null,
   made_by: key as never,
   disks: [disk('vda', parent), disk('vdb', parent)],
   here: [],
@@ -122,7 +116,7 @@ test('the drawing shows branches, marks, and where each disk is', () => {
   const nodes = [
     node('a', null),
     node('b', 'a', { disks: [disk('vda', 'a'), { ...disk('vdb', 'a'), attached: false }] }),
-    node('c', 'a', { kind: 'safety' }),
+    node('c', 'a', { kind: 'safety', before_rollback_to: 'a' }),
     node('d', 'b', { state: 'creating', disks: [disk('vda', 'b'), disk('vdb', 'a')] }),
   ]
   expect(lines(treeOf('b', 'b', nodes))).toEqual([
@@ -131,7 +125,7 @@ test('the drawing shows branches, marks, and where each disk is', () => {
     '   ├─ B (a disk is detached)',
     '   │  ├─ D (creating, disks differ)',
     '   │  └─ ● you are here',
-    '   └─ safety, before a rollback',
+    '   └─ safety, before a rollback to A',
   ])
   expect(lines(treeOf('b', null, nodes.slice(0, 2)))).toEqual([
     'web',

@@ -1,4 +1,3 @@
-import { failed } from './exit.ts'
 import { runCli } from './program.ts'
 
 const interrupted = new AbortController()
@@ -13,8 +12,5 @@ process.on('SIGINT', () => {
 // A reader such as `head` that has seen enough.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
 
-process.exitCode = await runCli(
-  process.argv.slice(2),
-  { out: process.stdout, err: process.stderr, in: process.stdin, env: process.env, interrupted: interrupted.signal },
-  { recover: async () => Promise.reject(failed('notWired', 'recover is not wired')) },
-)
+const { stdout: out, stderr: err, stdin, env } = process
+process.exitCode = await runCli(process.argv.slice(2), { out, err, in: stdin, env, interrupted: interrupted.signal })

@@ -4,25 +4,21 @@ import type { Adder } from './command.ts'
 import { administrationCommands } from './commands/administration.ts'
 import { inventoryCommands } from './commands/inventory.ts'
 import { operationCommands } from './commands/operations.ts'
-import { type Recover, recoverCommand } from './commands/recover.ts'
+import { recoverCommand } from './commands/recover.ts'
 import { rollbackCommands } from './commands/rollback.ts'
 import { snapshotCommands } from './commands/snapshots.ts'
 import { endingOf, exitCodesHelp } from './exit.ts'
 import { clean } from './output.ts'
 import type { Terminal } from './session.ts'
 
-export async function runCli(
-  args: readonly string[],
-  terminal: Terminal,
-  parts: { readonly recover: Recover },
-): Promise<number> {
+export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
   const program = buildProgram(terminal, [
     snapshotCommands,
     rollbackCommands,
     operationCommands,
     inventoryCommands,
     administrationCommands,
-    recoverCommand(parts.recover),
+    recoverCommand,
   ])
   try {
     await program.parseAsync(args, { from: 'user' })

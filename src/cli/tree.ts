@@ -12,7 +12,7 @@ export function drawTree(tree: SnapshotTreeView): string {
     const below = children.get(parent) ?? []
     below.forEach((node, at) => {
       const last = at === below.length - 1 && marker === null
-      rows.push([`${indent}${last ? '└─ ' : '├─ '}${label(node)}`, when(node.taken_at), devices(node), node.key])
+      rows.push([`${indent}${last ? '└─ ' : '├─ '}${label(node, tree)}`, when(node.taken_at), devices(node), node.key])
       draw(node.key, `${indent}${last ? '   ' : '│  '}`)
     })
     if (marker !== null) rows.push([`${indent}└─ ${marker}`, '', '', ''])
@@ -28,14 +28,16 @@ function here({ here, mixed }: SnapshotTreeView, node: string | null): string | 
   return mixed ? `● ${standing.join(', ')} ${standing.length > 1 ? 'are' : 'is'} here` : youAreHere
 }
 
-function label({ kind, name, state, disks, parent }: TreeNode): string {
+function label({ kind, name, state, disks, parent, before_rollback_to }: TreeNode, { nodes }: SnapshotTreeView): string {
+  const target = nodes.find(({ key }) => key === before_rollback_to)
   const notes = [
     kind === 'volume' ? 'volume snapshot' : null,
     state === 'available' ? null : state,
     disks.some(({ attached }) => !attached) ? 'a disk is detached' : null,
     disks.some((disk) => disk.attached && disk.parent !== parent) ? 'disks differ' : null,
   ].filter((note) => note !== null)
-  return `${kind === 'safety' ? 'safety, before a rollback' : clean(name)}${notes.length > 0 ? ` (${notes.join(', ')})` : ''}`
+  const before = `safety, before a rollback${target ? ` to ${target.kind === 'safety' ? 'a safety snapshot' : clean(target.name)}` : ''}`
+  return `${kind === 'safety' ? before : clean(name)}${notes.length > 0 ? ` (${notes.join(', ')})` : ''}`
 }
 
 const devices = ({ disks }: TreeNode) => disks.map(({ device, volume }) => device ?? volume).join(' ')

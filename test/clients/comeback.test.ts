@@ -95,7 +95,7 @@ describe('a story', () => {
       expect.stringMatching(/^web/),
       '└─ before upgrade',
       '   ├─ after',
-      '   │  └─ safety, before a rollback',
+      '   │  └─ safety, before a rollback to before upgrade',
       '   └─ ● you are here',
       '',
     ])
@@ -192,6 +192,16 @@ describe('how it ends is said by the exit code', () => {
     const [, id = ''] = /Operation (\S+) goes on/.exec(ran.err) ?? []
     const watched = await comeback(['watch', id])
     expect(watched).toMatchObject({ code: 0, out: expect.stringMatching(/state +done/) })
+  })
+
+  test('recover is for administrators, and says what it found', async () => {
+    expect((await comeback(['recover', '--from-pools'])).code).toBe(4)
+    await server.user('root', 'admins', 'admin')
+    const ran = await comeback(['recover', '--from-pools'], { env: { ...signedInAs('root'), OS_PROJECT_NAME: 'admins' } })
+    expect(ran).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/volumes added +0\nvolumes moved forward +0\nsnapshots added +0\n/),
+    })
   })
 
   test('--no-wait returns at once, with the operation', async () => {

@@ -24,6 +24,11 @@ export function administrationRoutes(app: FastifyInstance, needs: NativeNeeds): 
     }
   })
 
+  serve(app, endpoints.recoverPools, async ({ caller, body }) => {
+    const { operations } = await needs.commands.recoverPools(caller, body.pools ?? null)
+    return { operations: [...operations] }
+  })
+
   serve(app, endpoints.listPools, async ({ caller }) => {
     const pools = await listPools(needs, caller)
     const items = pools.map(({ measured_at, volumes, provisioned_bytes, ...pool }) => ({

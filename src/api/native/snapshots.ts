@@ -38,8 +38,9 @@ function viewOf(tree: InstanceTree): SnapshotTreeView {
   }
 }
 
-function nodeOf({ moment, parent, parents }: Placed<InstanceMoment>, { disks, here }: InstanceTree): TreeNode {
-  const { key, kind, name, takenAt, image, operation, consistency, marks } = moment
+function nodeOf({ moment, parent, parents }: Placed<InstanceMoment>, { disks, here, moments }: InstanceTree): TreeNode {
+  const { key, kind, name, takenAt, image, operation, rolledBackTo, consistency, marks } = moment
+  const target = moments.find((other) => other.moment.marks.some(({ snapshot }) => snapshot === rolledBackTo))
   return {
     key,
     kind,
@@ -49,6 +50,7 @@ function nodeOf({ moment, parent, parents }: Placed<InstanceMoment>, { disks, he
     consistency,
     parent,
     to: image ? { instance_snapshot: image } : { snapshots: marks.map(({ snapshot }) => snapshot) },
+    before_rollback_to: target?.moment.key ?? null,
     made_by: operation,
     disks: marks.map(({ device, volume, snapshot, sizeBytes, state }) => ({
       device,

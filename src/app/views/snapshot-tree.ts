@@ -22,6 +22,8 @@ export type InstanceMoment = Omit<Moment, 'marks'> & {
   readonly name: string
   readonly image: ImageId | null
   readonly operation: OperationId
+  /** Of a safety snapshot: the snapshot that its rollback went to. */
+  readonly rolledBackTo: string | null
   readonly consistency: 'application' | 'filesystem' | 'crash' | null
   readonly marks: readonly Mark[]
 }
@@ -70,7 +72,7 @@ async function snapshotsOf(tx: Tx, instance: InstanceId, disks: readonly Disk[])
     .leftJoin('images as i', (join) => join.onRef('i.id', '=', 's.image_id').on('i.deleted_at', 'is', null))
     .select(['s.id as snapshot', 's.volume_id as volume', 's.point_id as point', 's.name', 's.kind', 's.device', 's.state'])
     .select(['s.size_bytes as sizeBytes', 's.created_at as takenAt', 's.operation_id as operation', 's.consistency'])
-    .select(['i.id as image', 'i.name as imageName'])
+    .select(['i.id as image', 'i.name as imageName', 's.metadata'])
     .where('s.deleted_at', 'is', null)
     .where((row) => {
       const ofImage = row('i.instance_id', '=', instance)
@@ -98,6 +100,7 @@ function momentsOf(snapshots: readonly SnapshotRow[]): InstanceMoment[] {
       takenAt: first.takenAt,
       image: first.image,
       operation: first.operation,
+      rolledBackTo: first.metadata['xloud_rolled_back_to'] ?? null,
       consistency: first.consistency,
       marks,
     }

@@ -1,61 +1,41 @@
-import { type Adder, action, examples } from '../command.ts'
+import { recoveryResult } from '../../../contract/administration.ts'
+import { endpoints } from '../../../contract/index.ts'
+import type { OperationView } from '../../../contract/operations.ts'
+import { type Adder, action, examples, type Waiting, waitable } from '../command.ts'
 import { usage } from '../exit.ts'
-import { table } from '../output.ts'
+import { clean, fields } from '../output.ts'
+import { awaitEnd, mustBeDone } from '../progress.ts'
 import type { Session } from '../session.ts'
 
-/** What was found in the pools and made of it. */
-export type Recovered = {
-  readonly volumes: number
-  readonly snapshots: number
-  readonly layers: number
-  /** Names in the pools that are none of ours, or could not be read; nothing was done to them. */
-  readonly leftAlone: readonly string[]
+export const recoverCommand: Adder = (program, terminal) => {
+  waitable(program.command('recover'))
+    .summary('bring the database forward to what the pools hold (administrators)')
+    .description(
+      'Brings the database forward to what the storage pools say of themselves, after it was lost or an older copy of it\n' +
+        'restored: volumes, snapshots and heads. Nothing is deleted, and what is as new as its disk stays as it is.',
+    )
+    .option('--from-pools', 'read the pools (the one source there is)')
+    .option('--pool <id...>', 'only these pools (see: comeback pools -o json)')
+    .addHelpText('after', examples('recover --from-pools', 'recover --from-pools --yes -o json'))
+    .action(action(terminal, recover))
 }
 
-/** Rebuilds the database's catalogue from what the pools say of themselves. Works on the box itself, with the controller stopped. */
-export type Recover = (options: {
-  readonly state: string | undefined
-  readonly dryRun: boolean
-  readonly say: (line: string) => void
-  readonly signal: AbortSignal
-}) => Promise<Recovered>
+type Options = Waiting & { readonly fromPools?: boolean; readonly pool?: string[] }
 
-type Options = { readonly fromPools?: boolean; readonly dryRun?: boolean; readonly state?: string }
-
-export const recoverCommand =
-  (recover: Recover): Adder =>
-  (program, terminal) => {
-    program
-      .command('recover')
-      .summary('rebuild the catalogue from the storage pools')
-      .description(
-        'Rebuilds volumes, snapshots and heads from what the storage pools say of themselves, after the database was lost or\n' +
-          'restored from an old dump. Run it on the machine itself, with Comeback stopped (npm run down). Deletes nothing.',
-      )
-      .option('--from-pools', 'read the pools (the one source there is)')
-      .option('--dry-run', 'say what would be done, and do nothing')
-      .option('--state <directory>', 'state directory (default: COMEBACK_STATE, else ./.comeback)')
-      .addHelpText('after', examples('recover --from-pools --dry-run', 'recover --from-pools --yes'))
-      .action(action(terminal, (session: Session, options: Options) => run(session, options, recover)))
-  }
-
-async function run(session: Session, { fromPools, dryRun, state }: Options, recover: Recover): Promise<void> {
+async function recover(session: Session, { fromPools, pool, wait }: Options): Promise<void> {
   if (!fromPools) throw usage('Say from what: comeback recover --from-pools')
-  if (!dryRun)
-    await session.confirm("The database's catalogue will be made to agree with the pools. Nothing in the pools is deleted.")
-  const { terminal, say } = session
-  const found = await recover({ state, dryRun: dryRun === true, say, signal: terminal.interrupted })
-  session.print(found, ({ volumes, snapshots, layers, leftAlone }) =>
-    [
-      table(
-        [dryRun ? 'would recover' : 'recovered', 'count'],
-        [
-          ['volumes', volumes],
-          ['snapshots', snapshots],
-          ['layers', layers],
-        ],
-      ),
-      ...(leftAlone.length > 0 ? ['', 'Left alone:', ...leftAlone.map((name) => `  ${name}`)] : []),
-    ].join('\n'),
-  )
+  await session.confirm('The database will be brought forward to what the pools hold. Nothing is deleted.')
+  const { operations } = await session.client.call(endpoints.recoverPools, { body: pool ? { pools: pool } : {} })
+  if (!wait) return session.print({ operations }, () => operations.map((id) => `Accepted: ${id}`).join('\n'))
+  const ended: OperationView[] = []
+  for (const id of operations) ended.push(mustBeDone(await awaitEnd(session, { id, kind: 'recover-pool' })))
+  session.print({ operations: ended }, () => ended.map(draw).join('\n\n'))
+}
+
+function draw({ id, result }: OperationView): string {
+  const read = recoveryResult.safeParse(result)
+  if (!read.success) return `Done: operation ${id}`
+  const { volumes_added, volumes_moved, snapshots_added, problems } = read.data
+  const counts = { 'volumes added': volumes_added, 'volumes moved forward': volumes_moved, 'snapshots added': snapshots_added }
+  return [fields(counts), ...problems.map((problem) => `Left alone: ${clean(problem)}`)].join('\n')
 }
