@@ -9,9 +9,7 @@ import { drawTree } from './tree.ts'
 async function run(...args: string[]) {
   const [out, err, input] = [new PassThrough(), new PassThrough(), new PassThrough()]
   const terminal = { out, err, in: input, env: {}, interrupted: new AbortController().signal }
-  const code = await runCli(args, terminal, {
-    recover: async () => ({ volumes: 1, snapshots: 2, layers: 3, leftAlone: ['x'] }),
-  })
+  const code = await runCli(args, terminal)
   return { code, out: String(out.read() ?? ''), err: String(err.read() ?? '') }
 }
 
