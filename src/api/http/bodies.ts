@@ -31,6 +31,7 @@ export function parseJson(text: string): unknown {
     })
   } catch (error) {
     if (error instanceof SyntaxError) throw refuse.malformed({ why: 'Malformed request body: it is not JSON.' })
+    if (error instanceof RangeError) throw refuse.malformed({ why: 'Malformed request body: it is nested too deeply.' })
     throw error
   }
 }
