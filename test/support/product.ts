@@ -91,7 +91,6 @@ export async function startProduct(options: Options = {}): Promise<Product> {
     logger: pino({ level: 'info' }, { write: (line: string) => void logged.push(line) }),
     receiveUpload: (data, limit) => receive(pool, data, limit),
     console: async () => 'login: \n',
-    faces: [nativeFace({ db, commands, operations, policy })],
     settings: {
       publicUrl: null,
       region: 'RegionOne',
