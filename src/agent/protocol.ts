@@ -18,6 +18,7 @@ import type { HostAgent } from '../ports/host-agent.ts'
 import type { StorageDriver } from '../ports/storage-driver.ts'
 import * as wire from './wire/schemas.ts'
 
+export { runDirectoryOf } from './machines/names.ts'
 export { hostEvent, received, uploadName } from './wire/schemas.ts'
 
 /** Raised when an agent of the former version would misunderstand; it is the first part of every path. */

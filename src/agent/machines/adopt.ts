@@ -7,9 +7,9 @@ import { BlockJob } from './block-job.ts'
 import { thawForSure } from './freeze.ts'
 import { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
+import { runDirectoryOf } from './names.ts'
 import { closeOpened } from './opened.ts'
 import { findByUuid } from './process.ts'
-import { runDirectoryOf } from './spawn.ts'
 
 const adoptMs = 10_000
 const jobs = z.array(z.object({ id: z.string() }))

@@ -2,7 +2,8 @@
  * QEMU's names for our layers. A node name has at most 31 characters and begins with a letter, so a layer's uuid is written in
  * 22 characters of base64url; the layer is read back from the name, never from a file's path.
  */
-import { asId, isUuid, type LayerId } from '../../domain/ids.ts'
+import { join } from 'node:path'
+import { asId, type InstanceId, isUuid, type LayerId } from '../../domain/ids.ts'
 
 const short = (uuid: string): string => Buffer.from(uuid.replaceAll('-', ''), 'hex').toString('base64url')
 
@@ -20,3 +21,7 @@ export function layerOfNode(node: string): LayerId | null {
 
 /** Short enough for a socket's path; one machine, one name. */
 export const shortNameOf = (uuid: string): string => short(uuid)
+
+/** Where a machine's sockets are: `control` and `events` for QMP, `qga`, and `cmd` for guests that listen on it. */
+export const runDirectoryOf = (runDirectory: string, instance: InstanceId): string =>
+  join(runDirectory, 'm', shortNameOf(instance))

@@ -8,9 +8,10 @@ import { headOf, placeOf } from './command-line.ts'
 import type { MachinesEnvironment } from './environment.ts'
 import { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
+import { runDirectoryOf } from './names.ts'
 import { killProcess } from './process.ts'
 import type { MachineRecord } from './record.ts'
-import { runDirectoryOf, spawnMachine, whyNotStarted } from './spawn.ts'
+import { spawnMachine, whyNotStarted } from './spawn.ts'
 
 /** It takes 0.1 s; more than this only on a host that swaps, or where a disk does not answer. */
 const startMs = 60_000

@@ -10,11 +10,8 @@ import type { MachineSpec } from '../../ports/host-agent.ts'
 import { qemuArguments, unprivileged } from './command-line.ts'
 import { openConsole } from './console.ts'
 import type { MachinesEnvironment, OpenPool } from './environment.ts'
-import { shortNameOf } from './names.ts'
+import { runDirectoryOf } from './names.ts'
 import { markOf, type ProcessMark } from './process.ts'
-
-export const runDirectoryOf = (runDirectory: string, instance: InstanceId): string =>
-  join(runDirectory, 'm', shortNameOf(instance))
 
 export async function spawnMachine(environment: MachinesEnvironment, spec: MachineSpec): Promise<ProcessMark> {
   const { records, pools, user, accelerator, runDirectory } = environment
