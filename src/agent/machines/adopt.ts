@@ -25,6 +25,7 @@ export async function adoptMachine(machine: Machine): Promise<void> {
   machine.follow(live, status === 'io-error' ? await whyHeld(live) : null)
   await machine.save({ process: { ...mark, bootId: environment.bootId } })
   await endJobs(live)
+  await learnMerge(machine, live)
   await learnHeads(machine, live)
   await closeOpened(machine)
   await dropStrays(machine, live)
@@ -56,6 +57,20 @@ async function whyHeld(live: LiveMachine): Promise<'space' | 'io'> {
 /** A merge's job waits for an agent that is gone: it is cancelled, which harms nothing. */
 async function endJobs(live: LiveMachine): Promise<void> {
   for (const { id } of await live.control.query('query-jobs', jobs)) await BlockJob.take(live, id)
+}
+
+/** Whether a merge happened is seen from the layer that should be gone: a node that something stands on cannot be let go of. */
+async function learnMerge(machine: Machine, live: LiveMachine): Promise<void> {
+  const { merging } = machine.record
+  if (merging === null) return
+  const { device, gone } = merging
+  await live.dropNodes([gone])
+  const disk = machine.requireDisk(device)
+  if ((await live.layers()).includes(gone) || disk.chain.at(-1) === gone) return // a head is learnt from its device
+  await machine.saveChain(
+    device,
+    disk.chain.filter((layer) => layer !== gone),
+  )
 }
 
 /** The devices know whether a pivot or a merge happened; the record is set right after them. */

@@ -61,15 +61,14 @@ async function begin(machine: Machine, { device, pool, merge, signal }: MergeCal
   const disk = machine.requireDisk(device)
   if (!disk.chain.includes(goneAfter(merge)) && disk.chain.includes(writtenBy(merge))) return null
   requireNeighbours(disk.chain, merge)
+  if (machine.record.merging !== null) throw refuse.hostFailure({ what: 'another merge of this machine is under way' })
   const head = headOf(disk)
   const active = merge.direction === 'push' && head === merge.upper
-  await openForWriting(
-    machine,
-    pool,
-    writtenFiles(disk, merge).filter((layer) => layer !== head),
-  )
+  const opened = writtenFiles(disk, merge).filter((layer) => layer !== head)
+  await machine.save({ opened: opened.map((layer) => ({ pool, layer })), merging: { device, gone: goneAfter(merge) } })
   await failpoint('agent.merge.before-job')
   try {
+    for (const layer of opened) await machine.pool({ pool }).allowWriting(layer)
     const job =
       merge.direction === 'pull'
         ? await BlockJob.start(live, 'merge', 'block-stream', {
@@ -101,11 +100,6 @@ function writtenFiles({ chain }: MachineDisk, merge: Merge): LayerId[] {
   return [writtenBy(merge), ...(merge.direction === 'push' && above !== undefined ? [above] : [])]
 }
 
-async function openForWriting(machine: Machine, pool: PoolId, layers: readonly LayerId[]): Promise<void> {
-  await machine.save({ opened: [...machine.record.opened, ...layers.map((layer) => ({ pool, layer }))] })
-  for (const layer of layers) await machine.pool({ pool }).allowWriting(layer)
-}
-
 async function finish(machine: Machine, { device, merge, signal }: MergeCall, { live, job, active }: Begun): Promise<void> {
   signal.throwIfAborted()
   if (active) await job.advance('job-complete', 'pending')
@@ -116,7 +110,10 @@ async function finish(machine: Machine, { device, merge, signal }: MergeCall, { 
   await failpoint('agent.merge.after-finalize')
   const chain = machine.requireDisk(device).chain.filter((layer) => layer !== goneAfter(merge))
   const { stale } = machine.record
-  await machine.saveChain(device, chain, active ? { stale: [...stale, { layer: merge.upper, now: merge.lower }] } : {})
+  await machine.saveChain(device, chain, {
+    merging: null,
+    stale: active ? [...stale, { layer: merge.upper, now: merge.lower }] : stale,
+  })
   await failpoint('agent.merge.after-record')
   machine.log.info({ ...merge, device }, 'layers merged')
 }

@@ -29,6 +29,7 @@ export const freshRecord = (spec: MachineSpec): MachineRecord => ({
   pausedBy: null,
   pivoting: [],
   pivoted: null,
+  merging: null,
   opened: [],
   stale: [],
 })

@@ -26,7 +26,9 @@ const machineRecord = z.object({
   pivoting: z.array(z.object({ device, from: layerId, to: layerId })),
   /** The last pivot that happened, for a caller who lost the answer. */
   pivoted: z.object({ heads: z.array(layerId), outcome: pivotOutcome }).nullable(),
-  /** Frozen layers that a merge may write. */
+  /** A merge under way: the layer that is not in the device's chain any more once it has happened. */
+  merging: z.object({ device, gone: layerId }).nullable(),
+  /** Frozen layers that it may write. */
   opened: z.array(z.object({ pool: poolId, layer: layerId })),
   /** Heads that were merged down into others: their content is old since. */
   stale: z.array(z.object({ layer: layerId, now: layerId })),
