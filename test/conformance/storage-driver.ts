@@ -71,9 +71,9 @@ export function storageDriverConformance(name: string, open: () => Promise<TestP
         expect(await pool.read(from.layer, from.point)).toEqual({ 0: 1, 1: 2 })
       })
 
-      test.runIf(exceptions.noUnmarkedParents === undefined)(
-        'a layer may be made from a point before it is marked',
-        async () => {
+      const alsoUnmarked = exceptions.noUnmarkedParents === undefined
+      if (alsoUnmarked)
+        test('a layer may be made from a point before it is marked', async () => {
           const head = await makeLayer(pool, null, size)
           await pool.write(head, 2, 5)
           const close = await pool.openForWriting(head)
@@ -81,8 +81,7 @@ export function storageDriverConformance(name: string, open: () => Promise<TestP
           await close()
           await markPoint(pool, head)
           expect(await pool.read(next)).toEqual({ 2: 5 })
-        },
-      )
+        })
 
       test('what a larger layer has beyond its point reads as zeros', async () => {
         const from = await point({ 7: 7 })

@@ -142,13 +142,13 @@ export class Qcow2Driver implements StorageDriver {
   }
 
   /** For a merge that a running QEMU does: before its job is begun. */
-  async beginMerge(merge: Merge): Promise<void> {
+  beginMerge = async (merge: Merge): Promise<void> => {
     const merging = this.#merging(merge)
     if (!(await merging.isDone())) await merging.begin()
   }
 
   /** After QEMU's job is finalized, what it wrote was flushed, and it has let go of the layer that goes. */
-  async finishMerge(merge: Merge): Promise<void> {
+  finishMerge = async (merge: Merge): Promise<void> => {
     const merging = this.#merging(merge)
     await ((await merging.isDone()) ? merging.sweep() : merging.finish())
   }
@@ -228,13 +228,13 @@ export class Qcow2Driver implements StorageDriver {
   }
 
   /** Makes the layer's file unwritable for QEMU's user. */
-  async freeze(layer: LayerId): Promise<void> {
+  freeze = async (layer: LayerId): Promise<void> => {
     await freezeFile(this.files.layer(layer), this.#owner)
     await sync(this.files.layer(layer))
   }
 
   /** Lets QEMU's user write the layer's file: it is a head again, or a merge inside a running machine writes it. */
-  async allowWriting(layer: LayerId): Promise<void> {
+  allowWriting = async (layer: LayerId): Promise<void> => {
     await allowWritingFile(this.files.layer(layer), this.#owner)
     await sync(this.files.layer(layer))
   }

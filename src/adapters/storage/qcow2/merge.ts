@@ -96,6 +96,7 @@ export class Merging {
     const [upperRecord, lowerRecord] = [await this.#record(upper), await this.#record(lower)]
     if (upperRecord.parent?.layer === lower) await writeRecordFile(this.#files, recordAfterPull(upperRecord, lowerRecord))
     await this.#settleAccess(upper, upperRecord)
+    await removeDurably(this.#files.pushing(upper)) // of a push that was given up
     await this.#place.remove(lower)
   }
 

@@ -4,7 +4,7 @@ import { asId, type Bytes, isUuid, type LayerId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
 import type { FoundLayer, Survey } from '../../../ports/storage-driver.ts'
 import { recordWhilePushed } from '../merged-records.ts'
-import { exists, isMissing } from './durable.ts'
+import { exists, isMissing, readIfThere } from './durable.ts'
 import { type Qcow2Header, readHeader } from './header.ts'
 import { blankFile, layerOfFile, type PoolFiles, poolEntries } from './pool-files.ts'
 import { readRecordFile } from './record.ts'
@@ -58,9 +58,12 @@ async function found(files: PoolFiles, layer: LayerId): Promise<FoundLayer> {
 /** While a layer is pushed down both it and the one below may claim to be the same; its file decides who is. */
 async function settlePushes(files: PoolFiles, layers: FoundLayer[], names: readonly string[]): Promise<FoundLayer[]> {
   const pushed = names.filter((name) => name.endsWith('.pushing')).map((name) => asId<LayerId>(name.slice(0, 36)))
-  const stillThere = new Set<LayerId>()
-  for (const layer of pushed) if (await exists(files.layer(layer))) stillThere.add(layer)
-  const into = new Set(layers.filter(({ layer }) => stillThere.has(layer)).map(({ record }) => record?.parent?.layer))
+  const into = new Set<LayerId>()
+  for (const layer of pushed) {
+    if (!(await exists(files.layer(layer)))) continue
+    const merge: { lower?: LayerId } = JSON.parse((await readIfThere(files.pushing(layer))) ?? '{}')
+    if (merge.lower !== undefined) into.add(merge.lower)
+  }
   return layers.map((layer) =>
     layer.record !== null && into.has(layer.layer) ? { ...layer, record: recordWhilePushed(layer.record) } : layer,
   )
