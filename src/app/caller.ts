@@ -23,3 +23,7 @@ export const originOf = (caller: Caller): Origin => ({
   projectId: caller.project,
   ...(caller.idempotencyKey === undefined ? {} : { idempotencyKey: caller.idempotencyKey }),
 })
+
+/** For a request that starts several operations: each gets a key of its own, so that a retry finds each of them. */
+export const partOf = (caller: Caller, part: string): Caller =>
+  caller.idempotencyKey === undefined ? caller : { ...caller, idempotencyKey: `${caller.idempotencyKey} ${part}` }

@@ -56,7 +56,12 @@ async function beginIn<Params extends object>(
   version: number,
   { kind, origin, digestOf, preemptible = false, plan }: BeginRequest<Params>,
 ): Promise<Begun> {
-  const digest = digestOf === undefined ? null : createHash('sha256').update(canonical(digestOf)).digest()
+  const digest =
+    digestOf === undefined
+      ? null
+      : createHash('sha256')
+          .update(canonical([kind, digestOf]))
+          .digest()
   const { numInsertedOrUpdatedRows } = await tx
     .insertInto('operations')
     .values({

@@ -146,6 +146,30 @@ describe('the main job', () => {
     await server.operations.ended(operation.id)
   })
 
+  test('a request that starts several operations starts all of them under its one key, and the key is good for nothing else', async () => {
+    const client = clientOf(alice)
+    const instance = await server.instance(alice, 'cleaned')
+    const to = { instance_snapshot: await take(instance, 'A') }
+    const { operation } = await client.call(endpoints.rollBackInstance, { params: { instance }, body: { to } })
+    await server.done({ operation: operation.id })
+    const query = { operation: operation.id, kind: 'safety' } as const
+    expect((await client.call(endpoints.listVolumeSnapshots, { query })).items).toHaveLength(2)
+
+    const key = { 'idempotency-key': 'clean' }
+    const cleanUp = await send(admin, 'POST', '/v1/safety-snapshots/clean-ups', { older_than_seconds: 0 }, key)
+    const { operations } = endpoints.cleanUpSafetySnapshots.answer.parse(cleanUp.body)
+    expect(new Set(operations).size).toBe(operations.length)
+    for (const id of operations) await server.done({ operation: id })
+    expect((await client.call(endpoints.listVolumeSnapshots, { query })).items).toEqual([])
+
+    const [a, b] = [await take(instance, 'B'), await take(instance, 'C')]
+    const once = { 'idempotency-key': 'once' }
+    expect((await send(alice, 'DELETE', `/v1/instance-snapshots/${a}`, undefined, once)).status).toBe(202)
+    expect((await send(alice, 'DELETE', `/v1/instance-snapshots/${b}`, undefined, once)).body).toMatchObject({
+      error: { code: 'idempotencyMismatch' },
+    })
+  })
+
   test('a rollback that cannot be is refused with every reason, and what is not a rollback cannot be undone', async () => {
     const client = clientOf(alice)
     const instance = await server.instance(alice, 'refusing')
@@ -250,20 +274,18 @@ describe('who may', () => {
     expect(pools).toMatchObject([{ name: 'memory', hosts: ['memory'], volumes: expect.any(Number) }])
     const { items: hosts } = await client.call(endpoints.listHosts, {})
     expect(hosts).toMatchObject([{ name: 'memory', accelerator: 'tcg', instances: expect.any(Number) }])
-    await server.db
-      .insertInto('audit_log')
-      .values({
-        request_id: 'req-1',
-        action: 'a',
-        outcome: 'accepted',
-        project_id: null,
-        user_id: null,
-        target: null,
-        operation_id: null,
-      })
-      .execute()
-    const { items: audit } = await client.call(endpoints.listAudit, { query: { request_id: 'req-1' } })
-    expect(audit).toMatchObject([{ action: 'a', outcome: 'accepted' }])
+    const path = `/v1/instances/${web}/snapshots`
+    const began = await send(alice, 'POST', path, { name: 'audited' })
+    const refused = await send(reader, 'POST', path, { name: 'audited' })
+    const entryOf = async ({ headers }: typeof began) => {
+      const request_id = headers.get('x-openstack-request-id') ?? ''
+      return (await client.call(endpoints.listAudit, { query: { request_id } })).items
+    }
+    const { operation } = endpoints.takeInstanceSnapshot.answer.parse(began.body)
+    const action = 'native:takeInstanceSnapshot'
+    expect(await entryOf(began)).toMatchObject([{ action, target: web, outcome: 'accepted', operation: operation.id }])
+    expect(await entryOf(refused)).toMatchObject([{ action, user: reader.caller.user, outcome: 'forbidden', operation: null }])
+    await server.done({ operation: operation.id })
     const ended = await send(
       admin,
       'POST',

@@ -20,6 +20,7 @@ export const imageCommands = (needs: Needs): Verbs => ({
     const { id: operation } = await needs.operations.begin<ImportImageParams>({
       kind: 'import-image',
       origin: originOf(caller),
+      digestOf: { id },
       plan: async (tx, take, by) => {
         await take(exclusive('image', id))
         const image = await ownedImage(tx, caller, id)
@@ -47,6 +48,7 @@ export const imageCommands = (needs: Needs): Verbs => ({
     const { id: operation } = await needs.operations.begin<DeleteImageParams>({
       kind: 'delete-image',
       origin: originOf(caller),
+      digestOf: { id },
       plan: async (tx, take) => {
         const made = await tx
           .selectFrom('volume_snapshots')

@@ -71,6 +71,7 @@ export const instanceCommands = (needs: Needs): Verbs => ({
     const { id: operation } = await needs.operations.begin({
       kind: 'delete-instance',
       origin: originOf(caller),
+      digestOf: { instance },
       plan: async (tx, take) => {
         await take(exclusive('instance', instance))
         const row = await ownedInstance(tx, caller, instance)
@@ -103,6 +104,7 @@ async function begin<Params extends object>(
   const { id: operation } = await needs.operations.begin({
     kind,
     origin: originOf(caller),
+    digestOf: { instance },
     plan: async (tx, take) => {
       await take(exclusive('instance', instance))
       const row = await ownedInstance(tx, caller, instance)

@@ -2,7 +2,7 @@
 import type { OperationId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { RecoverPoolParams } from '../../sagas/recover-pool.ts'
-import { originOf } from '../caller.ts'
+import { originOf, partOf } from '../caller.ts'
 import type { Commands } from '../commands.ts'
 import { exclusive } from '../locks.ts'
 import type { Needs } from '../needs.ts'
@@ -17,7 +17,8 @@ export const recoveryCommands = (needs: Needs): Pick<Commands, 'recoverPools'> =
     for (const pool of pools ?? known) {
       const { id } = await needs.operations.begin<RecoverPoolParams>({
         kind: 'recover-pool',
-        origin: originOf(caller),
+        origin: originOf(partOf(caller, pool)),
+        digestOf: { pool },
         plan: async (_tx, take) => {
           await take(exclusive('pool', pool))
           return { params: { pool }, instance: null }

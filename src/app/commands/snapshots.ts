@@ -10,14 +10,14 @@ import {
   type VolumeId,
 } from '../../domain/ids.ts'
 import { requireInstanceFor } from '../../domain/instance.ts'
-import { refuse } from '../../domain/refusals.ts'
+import { Refusal, refuse } from '../../domain/refusals.ts'
 import type { SnapshotKind } from '../../domain/volume.ts'
 import type { Tx } from '../../ports/tables.ts'
 import type { DeleteSnapshotsParams } from '../../sagas/delete-names.ts'
 import { layersOfSnapshots } from '../../sagas/parts/delete-rows.ts'
 import { disksOf } from '../../sagas/parts/machine.ts'
 import type { PointedDisk, TakePointsParams } from '../../sagas/take-points.ts'
-import { type Caller, isAdmin, originOf } from '../caller.ts'
+import { type Caller, isAdmin, originOf, partOf } from '../caller.ts'
 import { requireShortChain } from '../chains.ts'
 import { chooseDisks } from '../choose-disks.ts'
 import type { Commands, Labels } from '../commands.ts'
@@ -165,6 +165,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
     const { id: operation } = await needs.operations.begin<DeleteSnapshotsParams>({
       kind: 'delete-snapshots',
       origin: originOf(caller),
+      digestOf: { snapshot },
       plan: async (tx, take) => {
         await take(exclusive('snapshot', snapshot))
         const row = await ownedSnapshot(tx, caller, snapshot)
@@ -191,10 +192,23 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
       .where('created_at', '<', before)
       .execute()
     const operations: OperationId[] = []
-    for (const { id } of old) operations.push((await this.deleteVolumeSnapshot(caller, id)).operation)
+    for (const { id } of old) {
+      const begun = await unlessBusy(this.deleteVolumeSnapshot(partOf(caller, id), id))
+      if (begun) operations.push(begun.operation)
+    }
     return { operations }
   },
 })
+
+/** What somebody else is busy with is left for the next time. */
+async function unlessBusy<Value>(begun: Promise<Value>): Promise<Value | null> {
+  try {
+    return await begun
+  } catch (error) {
+    if (error instanceof Refusal && ['resourceBusy', 'notFound'].includes(error.code)) return null
+    throw error
+  }
+}
 
 type Named = {
   readonly volume: VolumeId

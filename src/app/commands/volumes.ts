@@ -227,6 +227,7 @@ export const volumeCommands = (needs: Needs): Verbs => ({
     const { id: operation } = await needs.operations.begin({
       kind: 'delete-volume',
       origin: originOf(caller),
+      digestOf: { id, cascade },
       plan: async (tx, take) => {
         await take(exclusive('volume', id))
         const volume = await ownedVolume(tx, caller, id)
@@ -265,6 +266,7 @@ export const volumeCommands = (needs: Needs): Verbs => ({
     const { id: operation } = await needs.operations.begin<AttachVolumeParams>({
       kind: 'attach-volume',
       origin: originOf(caller),
+      digestOf: { instance, id, device },
       plan: async (tx, take) => {
         await take([...exclusive('instance', instance), ...exclusive('volume', id)])
         const row = await ownedInstance(tx, caller, instance)
@@ -310,6 +312,7 @@ export const volumeCommands = (needs: Needs): Verbs => ({
     const { id: operation } = await needs.operations.begin<DetachVolumeParams>({
       kind: 'detach-volume',
       origin: originOf(caller),
+      digestOf: { instance, id },
       plan: async (tx, take) => {
         await take([...exclusive('instance', instance), ...exclusive('volume', id)])
         const row = await ownedInstance(tx, caller, instance)
