@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { QmpClient } from '../../src/agent/qmp/client.ts'
 import { type DemoGuest, ensureDemoGuest, guestKernelArguments } from '../../src/launcher/guest/build.ts'
 
 const run = promisify(execFile)
@@ -22,6 +23,7 @@ export type BareGuest = {
   readonly shell: (line: string, seconds?: number) => Promise<{ output: string; code: number }>
   readonly guestAgent: (command: string) => Promise<unknown>
   readonly qmp: (command: string) => Promise<void>
+  readonly execute: (command: string, args: object) => Promise<unknown>
   readonly exited: Promise<unknown>
   readonly kill: () => Promise<void>
 }
@@ -80,6 +82,7 @@ export async function bootBareGuest(options: {
   )
   const exited = once(qemu, 'exit')
   let lastWords: string | undefined
+  let monitor: Promise<QmpClient> | undefined
   const console = async () => lastWords ?? (await readFile(at('console'), 'utf8').catch(() => ''))
   return {
     console,
@@ -99,6 +102,10 @@ export async function bootBareGuest(options: {
     guestAgent: async (command) => JSON.parse(await talk(at('qga'), `{"execute":"${command}"}\n`, /\n/, 10)),
     qmp: async (command) => {
       await talk(at('qmp'), `{"execute":"qmp_capabilities"}{"execute":"${command}"}\n`, /"return".*"return"/s, 10)
+    },
+    execute: async (command, args) => {
+      monitor ??= QmpClient.connect(at('qmp'))
+      return (await monitor).execute(command, args, { deadlineMs: 120_000 })
     },
     kill: async () => {
       await killed(qemu, exited)
