@@ -107,13 +107,18 @@ async function ensureServer(client: Client, imageRef: string, flavorRef: string)
   return existing ?? (await createServer(client, { name: demoServer, imageRef, flavorRef }))
 }
 
-/** Creates a server and waits until it runs. `networks: auto` needs microversion 2.37. */
-export async function createServer(client: Client, properties: object): Promise<string> {
+/** Creates a server and waits until it runs; its id is told as soon as there is one. `networks: auto` needs microversion 2.37. */
+export async function createServer(
+  client: Client,
+  properties: object,
+  onMade: (id: string) => void = () => {},
+): Promise<string> {
   const headers = { 'openstack-api-version': 'compute 2.37', 'x-openstack-nova-api-version': '2.37' }
   const body = { server: { networks: 'auto', ...properties } }
   const { id } = z
     .object({ server: z.object({ id: z.string() }) })
     .parse(await client.post('/compute/v2.1/servers', { body, headers })).server
+  onMade(id)
   await until(180, `instance ${id}`, async () => {
     const { status, fault } = server.parse(await client.get(`/compute/v2.1/servers/${id}`)).server
     if (status === 'ERROR')
