@@ -115,6 +115,7 @@ export async function ask(agent: AgentProcess, instance: InstanceId, line: strin
   const { promise, resolve: done, reject } = Promise.withResolvers<void>()
   const timer = setTimeout(() => reject(new Error(`the guest did not answer '${line}': ${text}`)), seconds * 1000)
   socket.setEncoding('utf8').on('error', reject)
+  socket.on('close', () => reject(new Error(`the machine ended while the guest was asked '${line}'`)))
   socket.on('data', (chunk) => {
     text += String(chunk)
     if (/=RC \d+\n/.test(text)) done()

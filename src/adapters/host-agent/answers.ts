@@ -1,6 +1,5 @@
 /** Reads what an agent answers: results, refusals as they were thrown there, and lines of a stream. */
 import type { IncomingMessage } from 'node:http'
-import { createInterface } from 'node:readline'
 import { z } from 'zod'
 import { isRefusalKind, wireError } from '../../agent/protocol.ts'
 import { Refusal, refuse } from '../../domain/refusals.ts'
@@ -24,9 +23,20 @@ async function textOf(answer: IncomingMessage, host: string): Promise<string> {
   }
 }
 
-/** Lines of JSON until the stream ends; that it broke off is said by a refusal. */
+/** Lines of JSON until the stream ends; that it broke off is said by a refusal. Whoever leaves early closes it. */
 export async function* linesOf(answer: IncomingMessage, host: string): AsyncGenerator<unknown> {
-  answer.on('error', () => undefined) // the lines end, and the answer is not complete
-  for await (const line of createInterface({ input: answer.setEncoding('utf8') })) yield JSON.parse(line)
+  answer.on('error', () => undefined) // seen below as an answer that is not complete
+  let rest = ''
+  try {
+    for await (const chunk of answer.setEncoding('utf8')) {
+      const lines = (rest + String(chunk)).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) yield JSON.parse(line)
+    }
+  } catch (error) {
+    if (answer.complete || !answer.errored) throw error
+  } finally {
+    answer.destroy()
+  }
   if (!answer.complete) throw refuse.hostUnreachable({ host })
 }

@@ -11,6 +11,7 @@ import type { Logger } from 'pino'
 import type { InstanceId, LayerId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { MachineDisk, MachineView } from '../../ports/host-agent.ts'
+import { QmpClosed } from '../qmp/errors.ts'
 import type { QmpEvent } from '../qmp/messages.ts'
 import { Serial } from '../serial.ts'
 import { headOf, PoolPaths } from './command-line.ts'
@@ -19,6 +20,8 @@ import type { LiveMachine } from './live.ts'
 import { goneWithin, killProcess } from './process.ts'
 import type { MachineRecord } from './record.ts'
 
+/** A process that has closed its monitor is about to go. */
+const endingMs = 5_000
 /** QEMU flushes its disks before it ends; a disk that takes longer than this to flush is not waited for. */
 const quitMs = 10_000
 /** A killed process that does not go is stuck in the kernel, in a write to a dead disk: its locks are not free. */
@@ -143,7 +146,7 @@ export class Machine {
       const { startedAt } = record
       return { ...off, state: running ? 'running' : 'paused', pausedBecause: running ? null : because, heads, startedAt }
     } catch (error) {
-      if (await goneWithin(live.mark, 0)) return off
+      if (error instanceof QmpClosed && (await goneWithin(live.mark, endingMs))) return off
       throw error
     }
   }
