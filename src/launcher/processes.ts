@@ -11,6 +11,9 @@ export const programs: Readonly<Record<Service, string>> = {
   controller: new URL('../main.ts', import.meta.url).pathname,
 }
 
+/** Compiled sources are kept here, by us and by bootstrap.mjs: a service then starts in half the time. */
+const compiled = new URL('../../node_modules/.cache/node', import.meta.url).pathname
+
 /** A process, safe against reuse of its number: `start` is the moment it began, in clock ticks since boot. */
 export type Running = {
   readonly pid: number
@@ -91,7 +94,7 @@ export async function startService(
     const child = spawn(process.execPath, [program], {
       detached: true,
       cwd: '/',
-      env: { ...process.env, ...env },
+      env: { NODE_COMPILE_CACHE: compiled, ...process.env, ...env },
       stdio: ['ignore', log.fd, log.fd],
     })
     const ended = new Promise<string>((resolve) => {

@@ -47,17 +47,20 @@ async function startAll({ controller, agent }: Settings, places: Places, run: Re
   const password = await adminPassword(places.state, controller.adminPassword)
   const shared = { COMEBACK_STATE: places.stateInside, COMEBACK_RUN: places.run, COMEBACK_HOST_NAME: controller.hostName }
   await refuseOtherAddress(controller, places, run.controller)
-  const [database, agentHow] = await Promise.all([
-    databaseUp(controller.databaseUrl, places),
+  const startController = async () => {
+    const database = await databaseUp(controller.databaseUrl, places)
+    const environment = {
+      ...shared,
+      COMEBACK_DATABASE_URL: database.url,
+      COMEBACK_LISTEN: listenText(controller),
+      COMEBACK_ADMIN_PASSWORD: password,
+    }
+    return { database, how: await ensureService('controller', places, logs, environment, run, () => isHealthy(url)) }
+  }
+  const [{ database, how: controllerHow }, agentHow] = await Promise.all([
+    startController(),
     ensureService('agent', places, logs, shared, run, () => socketAnswers(agent.socket)),
   ])
-  const environment = {
-    ...shared,
-    COMEBACK_DATABASE_URL: database.url,
-    COMEBACK_LISTEN: listenText(controller),
-    COMEBACK_ADMIN_PASSWORD: password,
-  }
-  const controllerHow = await ensureService('controller', places, logs, environment, run, () => isHealthy(url))
   const access = { url, password, region: controller.region }
   const files = await writeAccess(places.state, access)
   const parts = [`PostgreSQL: ${database.how}`, `agent: ${agentHow}`, `controller: ${controllerHow}`]
