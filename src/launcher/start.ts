@@ -11,7 +11,8 @@ await orExplain(async () => {
   process.stdout.write(`
 Comeback serves at ${up.url}
 
-  OpenStack clients     export OS_CLIENT_CONFIG_FILE=${up.clouds} OS_CLOUD=comeback
+  OpenStack clients     apt-get install python3-openstackclient
+                        export OS_CLIENT_CONFIG_FILE=${up.clouds} OS_CLOUD=comeback
                         (or: . ${up.openrc})
   logs                  ${up.places.state}/log
 

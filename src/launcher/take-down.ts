@@ -1,5 +1,5 @@
 /** Stops what was started for a state, in the order in which nothing is lost, and says what it did. */
-import { rmdir } from 'node:fs/promises'
+import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { postmasterOf, stopPostgres } from '../adapters/database/postmaster.ts'
 import { postgresUrl } from '../adapters/database/private-postgres.ts'
@@ -37,11 +37,19 @@ export async function takeDown(
       for (const hook of hooks) did.push(...[await hook(controller.state, controller.run)].filter((line) => line !== null))
       if (await step('Stopping PostgreSQL', () => stopPostgres(join(controller.state, 'postgres'))))
         did.push('PostgreSQL: stopped')
-      for (const folder of ['state', 'postgres', '.']) await rmdir(join(controller.run, folder)).catch(() => {}) // only if empty
+      await clearRun(controller.run)
       return did
     },
     () => say('Another start or stop of this state is under way; waiting for it.'),
   )
+}
+
+/** Takes away what ours leave in the runtime directory, and nothing else. The state may be mounted there: never what is in it. */
+async function clearRun(run: string): Promise<void> {
+  for (const name of await readdir(run).catch(() => [])) {
+    if (/^(m|postgres|agent\.sock|holds-[0-9a-f-]+)$/.test(name)) await rm(join(run, name), { recursive: true, force: true })
+  }
+  for (const folder of ['state', '.']) await rmdir(join(run, folder)).catch(() => {}) // only if empty
 }
 
 async function stopService(service: Service, running: Running | null, graceMs: number): Promise<string[]> {
