@@ -18,19 +18,6 @@ export type AgentAddress =
       readonly ca: string
     }
 
-export type Credentials = { readonly key: string; readonly cert: string; readonly ca: string }
-
-/** `unix:/path` or `https://host:port`, as settings and the database write it. */
-export function parseAgentAddress(text: string, credentials: Credentials | null): AgentAddress {
-  if (text.startsWith('unix:/')) return { over: 'unix', path: text.slice('unix:'.length) }
-  const url = URL.canParse(text) ? new URL(text) : null
-  if (url?.protocol !== 'https:' || url.port === '')
-    throw refuse.badSetting({ name: 'agent address', value: text, needs: 'unix:/path or https://host:port' })
-  if (credentials === null)
-    throw refuse.setup({ why: `Agent ${text} needs a key, a certificate and its authority's certificate.` })
-  return { over: 'tls', host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port), ...credentials }
-}
-
 export type AgentRequest = {
   readonly method: 'GET' | 'POST' | 'PUT'
   readonly path: string
