@@ -113,8 +113,8 @@ async function openPools(options: AgentOptions): Promise<Map<PoolId, Closable>> 
       await driver.close()
       await handle.close()
     }
-    const allowWriting = driver.allowWriting.bind(driver)
-    pools.set(id, { id, name, directory, driver, allowWriting, freeze: driver.freeze.bind(driver), handle, close })
+    const { allowWriting, freeze, beginMerge, finishMerge } = driver
+    pools.set(id, { id, name, directory, driver, allowWriting, freeze, beginMerge, finishMerge, handle, close })
   }
   return pools
 }

@@ -7,6 +7,7 @@ import { BlockJob } from './block-job.ts'
 import { thawForSure } from './freeze.ts'
 import { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
+import { goneAfter, settleMerge } from './merged.ts'
 import { runDirectoryOf } from './names.ts'
 import { closeOpened } from './opened.ts'
 import { findByUuid } from './process.ts'
@@ -27,8 +28,8 @@ export async function adoptMachine(machine: Machine): Promise<void> {
   await endJobs(live)
   await learnMerge(machine, live)
   await learnHeads(machine, live)
-  await closeOpened(machine)
   await dropStrays(machine, live)
+  await endMerge(machine)
   if (record.frozenBy !== null) thawForSure(machine, live)
   if (record.pausedBy !== null) {
     await live.control.execute('cont')
@@ -41,7 +42,7 @@ export async function adoptMachine(machine: Machine): Promise<void> {
 /** No process: what was merely intended is over, and if it is wanted it has died. Said again at every start until somebody acts. */
 async function bury(machine: Machine): Promise<void> {
   const { environment, record, instance } = machine
-  await closeOpened(machine)
+  await endMerge(machine)
   const hostReboot = record.process !== null && record.process.bootId !== environment.bootId
   await machine.save({ process: null, frozenBy: null, pausedBy: null, pivoting: [] })
   if (!record.wanted) return
@@ -59,16 +60,22 @@ async function endJobs(live: LiveMachine): Promise<void> {
   for (const { id } of await live.control.query('query-jobs', jobs)) await BlockJob.take(live, id)
 }
 
+/** The storage hears of a merge that happened before anything goes on. */
+async function endMerge(machine: Machine): Promise<void> {
+  await settleMerge(machine).catch((err: unknown) => machine.log.error({ err }, 'a merge could not be ended on the storage'))
+  await closeOpened(machine)
+}
+
 /** Whether a merge happened is seen from the layer that should be gone: a node that something stands on cannot be let go of. */
 async function learnMerge(machine: Machine, live: LiveMachine): Promise<void> {
   const { merging } = machine.record
   if (merging === null) return
-  const { device, gone } = merging
+  const gone = goneAfter(merging.merge)
   await live.dropNodes([gone])
-  const disk = machine.requireDisk(device)
+  const disk = machine.requireDisk(merging.device)
   if ((await live.layers()).includes(gone) || disk.chain.at(-1) === gone) return // a head is learnt from its device
   await machine.saveChain(
-    device,
+    merging.device,
     disk.chain.filter((layer) => layer !== gone),
   )
 }

@@ -82,6 +82,7 @@ export class BlockJob {
         await this.reach(['concluded'], AbortSignal.timeout(endMs)).catch(() => undefined)
       }
       await this.#live.control.execute('job-dismiss', { id: this.id })
+      this.#status = 'null'
     } finally {
       this.#off()
     }

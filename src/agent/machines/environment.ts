@@ -2,7 +2,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import type { Bytes, LayerId, PoolId } from '../../domain/ids.ts'
-import type { StorageDriver } from '../../ports/storage-driver.ts'
+import type { Merge, StorageDriver } from '../../ports/storage-driver.ts'
 import type { EventLog } from '../event-log.ts'
 import type { Records } from './record.ts'
 
@@ -15,6 +15,9 @@ export type LocalPool = {
   /** Lets QEMU's user write a frozen layer's file, and takes it back. */
   readonly allowWriting: (layer: LayerId) => Promise<void>
   readonly freeze: (layer: LayerId) => Promise<void>
+  /** What the storage must be told before a merge inside a machine begins, and when QEMU has done its part. */
+  readonly beginMerge: (merge: Merge) => Promise<void>
+  readonly finishMerge: (merge: Merge) => Promise<void>
 }
 
 export type OpenPool = LocalPool & { readonly handle: FileHandle }

@@ -7,7 +7,7 @@
  *
  *   pull   `upper` takes in `lower`: block-stream. Every point above and below keeps its content.
  *   push   `upper` goes down into `lower`: block-commit. If `upper` is the head, the device goes on in `lower`, and from
- *          then on `upper` is old: the guest is held while that is made durable, so that no write falls in between.
+ *          then on `upper` is old: the guest is held until its file is gone, so that nobody can ever take it for the head.
  *
  * The machine's other calls wait only while a merge begins and ends, not while it copies.
  */
@@ -20,6 +20,7 @@ import { BlockJob } from './block-job.ts'
 import { headOf } from './command-line.ts'
 import type { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
+import { goneAfter } from './merged.ts'
 import { nodeOf } from './names.ts'
 import { closeOpened } from './opened.ts'
 
@@ -35,8 +36,8 @@ type Begun = { readonly live: LiveMachine; readonly job: BlockJob; readonly acti
 
 export async function mergeLive(machine: Machine, call: MergeCall): Promise<void> {
   const begun = await machine.serial.run(() => begin(machine, call))
-  if (begun === null) return
-  const { job, active, live } = begun
+  if (begun === null) return machine.pool(call).finishMerge(call.merge)
+  const { job, active } = begun
   try {
     await job.reach([active ? 'ready' : 'pending'], call.signal)
     await failpoint('agent.merge.after-job')
@@ -47,10 +48,8 @@ export async function mergeLive(machine: Machine, call: MergeCall): Promise<void
     await job.end().catch((error: unknown) => machine.log.warn({ err: error }, 'a merge was not cleared away'))
     await machine.serial.run(() => closeOpened(machine))
   }
-  if (machine.live === live) await live.dropNodes([goneAfter(call.merge)])
 }
 
-const goneAfter = ({ direction, lower, upper }: Merge): LayerId => (direction === 'pull' ? lower : upper)
 const writtenBy = ({ direction, lower, upper }: Merge): LayerId => (direction === 'pull' ? upper : lower)
 const fileOf = (layer: LayerId): string => `${layer}.qcow2`
 
@@ -65,7 +64,8 @@ async function begin(machine: Machine, { device, pool, merge, signal }: MergeCal
   const head = headOf(disk)
   const active = merge.direction === 'push' && head === merge.upper
   const opened = writtenFiles(disk, merge).filter((layer) => layer !== head)
-  await machine.save({ opened: opened.map((layer) => ({ pool, layer })), merging: { device, gone: goneAfter(merge) } })
+  await machine.save({ opened: opened.map((layer) => ({ pool, layer })), merging: { device, pool, merge } })
+  await machine.pool({ pool }).beginMerge(merge)
   await failpoint('agent.merge.before-job')
   try {
     for (const layer of opened) await machine.pool({ pool }).allowWriting(layer)
@@ -100,7 +100,11 @@ function writtenFiles({ chain }: MachineDisk, merge: Merge): LayerId[] {
   return [writtenBy(merge), ...(merge.direction === 'push' && above !== undefined ? [above] : [])]
 }
 
-async function finish(machine: Machine, { device, merge, signal }: MergeCall, { live, job, active }: Begun): Promise<void> {
+async function finish(
+  machine: Machine,
+  { device, pool, merge, signal }: MergeCall,
+  { live, job, active }: Begun,
+): Promise<void> {
   signal.throwIfAborted()
   if (active) await job.advance('job-complete', 'pending')
   const said = await live.control.human(`qemu-io ${nodeOf(writtenBy(merge))} flush`)
@@ -110,11 +114,11 @@ async function finish(machine: Machine, { device, merge, signal }: MergeCall, { 
   await failpoint('agent.merge.after-finalize')
   const chain = machine.requireDisk(device).chain.filter((layer) => layer !== goneAfter(merge))
   const { stale } = machine.record
-  await machine.saveChain(device, chain, {
-    merging: null,
-    stale: active ? [...stale, { layer: merge.upper, now: merge.lower }] : stale,
-  })
+  await machine.saveChain(device, chain, active ? { stale: [...stale, { layer: merge.upper, now: merge.lower }] } : {})
   await failpoint('agent.merge.after-record')
+  await job.end()
+  await live.dropNodes([goneAfter(merge)])
+  await machine.pool({ pool }).finishMerge(merge)
   machine.log.info({ ...merge, device }, 'layers merged')
 }
 

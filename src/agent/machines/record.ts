@@ -8,7 +8,7 @@ import { z } from 'zod'
 import { readIfThere, writeDurably } from '../../adapters/storage/qcow2/durable.ts'
 import type { InstanceId } from '../../domain/ids.ts'
 import { isUuid } from '../../domain/ids.ts'
-import { device, layerId, machineSpec, operationId, pivotOutcome, poolId } from '../wire/schemas.ts'
+import { device, layerId, machineSpec, merge, operationId, pivotOutcome, poolId } from '../wire/schemas.ts'
 
 const machineRecord = z.object({
   format: z.literal(1),
@@ -26,8 +26,8 @@ const machineRecord = z.object({
   pivoting: z.array(z.object({ device, from: layerId, to: layerId })),
   /** The last pivot that happened, for a caller who lost the answer. */
   pivoted: z.object({ heads: z.array(layerId), outcome: pivotOutcome }).nullable(),
-  /** A merge under way: the layer that is not in the device's chain any more once it has happened. */
-  merging: z.object({ device, gone: layerId }).nullable(),
+  /** A merge under way. Once it has happened, the layer that goes is not in the device's chain any more. */
+  merging: z.object({ device, pool: poolId, merge }).nullable(),
   /** Frozen layers that it may write. */
   opened: z.array(z.object({ pool: poolId, layer: layerId })),
   /** Heads that were merged down into others: their content is old since. */
