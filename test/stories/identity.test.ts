@@ -38,6 +38,7 @@ test('a token is answered, kept as a hash only, and replayed word for word', asy
     'block-storage',
     'image',
     'network',
+    'comeback',
   ])
   const shown = await anna.call('GET', '/identity/v3/auth/tokens', { headers: { 'x-subject-token': token } })
   expect(shown.json).toEqual(issued.json)
