@@ -24,6 +24,9 @@ export class MemoryHost implements HostAgent {
   readonly #pools: ReadonlyMap<PoolId, MemoryDriver>
   readonly #machines = new Map<InstanceId, Machine>()
 
+  /** What guests do at once when their disks were pivoted: fill this block of each. */
+  afterPivot: { readonly block: number; readonly byte: number } | null = null
+
   constructor(pools: readonly MemoryDriver[]) {
     this.#pools = new Map(pools.map((pool) => [pool.pool, pool]))
   }
@@ -43,7 +46,7 @@ export class MemoryHost implements HostAgent {
     if (this.#machines.get(spec.instance)?.alive) return
     const disks = new Map<string, OpenDisk>()
     try {
-      for (const disk of spec.disks) disks.set(disk.device, this.#open(disk))
+      for (const disk of spec.disks) disks.set(disk.device, await this.#open(disk))
     } catch (error) {
       for (const { close } of disks.values()) close()
       throw error
@@ -98,14 +101,16 @@ export class MemoryHost implements HostAgent {
     }
     for (const { device, to } of disks) {
       const disk = this.#disk(machine, device)
-      if (disk.head !== to) this.#move(disk, to)
+      if (disk.head === to) continue
+      this.#move(disk, to)
+      if (this.afterPivot) this.write(instance, device, this.afterPivot.block, this.afterPivot.byte)
     }
     return { result: 'pivoted', achieved: consistency, why: null, stallMs: 0 }
   }
 
   async attachDisk(instance: InstanceId, disk: MachineDisk): Promise<void> {
     const machine = this.#alive(instance)
-    if (!machine.disks.has(disk.device)) machine.disks.set(disk.device, this.#open(disk))
+    if (!machine.disks.has(disk.device)) machine.disks.set(disk.device, await this.#open(disk))
   }
 
   async detachDisk(instance: InstanceId, device: string): Promise<void> {
@@ -166,10 +171,35 @@ export class MemoryHost implements HostAgent {
     }))
   }
 
-  #open(disk: MachineDisk): OpenDisk {
+  /** The same machines over copies of the pools. */
+  copy(pools: readonly MemoryDriver[]): MemoryHost {
+    const copy = new MemoryHost(pools)
+    copy.afterPivot = this.afterPivot
+    for (const [instance, machine] of this.#machines) {
+      const disks = [...machine.disks].map(([device, { spec, head }]): [string, OpenDisk] => [
+        device,
+        { spec, head, close: copy.#pool(spec.pool).openForWriting(head) },
+      ])
+      copy.#machines.set(instance, { ...machine, disks: new Map(disks) })
+    }
+    return copy
+  }
+
+  async #open(disk: MachineDisk): Promise<OpenDisk> {
     const head = disk.chain.at(-1)
     if (!head) throw refuse.hostFailure({ what: `disk ${disk.device} has no layers` })
+    await this.#requireChain(disk)
     return { spec: disk, head, close: this.#pool(disk.pool).openForWriting(head) }
+  }
+
+  /** The layers that the rows name must be those that lie upon each other on the storage. */
+  async #requireChain({ pool, chain }: MachineDisk): Promise<void> {
+    const { layers } = await this.#pool(pool).survey()
+    for (const [at, layer] of chain.entries()) {
+      const found = layers.find((one) => one.layer === layer)
+      if (!found) throw refuse.hostFailure({ what: `layer ${layer} is missing` })
+      if (found.backing !== (chain[at - 1] ?? null)) throw refuse.hostFailure({ what: `layer ${layer} lies on another one` })
+    }
   }
 
   #move(disk: OpenDisk, to: LayerId): void {

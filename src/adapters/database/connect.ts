@@ -41,10 +41,16 @@ export function connect(url: string, options: ConnectOptions = {}): pg.Pool {
   return pool
 }
 
-/** The typed view of the pool: the database being away is `databaseUnavailable` here. Destroying it ends the pool. */
-export const database = (pool: pg.Pool): Db => new Kysely<Tables>({ dialect: new PostgresDialect({ pool: guarded(pool) }) })
+/** What stands around each query: its text, and how it is asked. */
+export type Around = <Output>(sql: string, ask: () => Promise<Output>) => Promise<Output>
 
-function guarded(pool: pg.Pool): PostgresPool {
+const unavailableWhenLost: Around = (_sql, ask) => ask().catch(asUnavailable)
+
+/** The typed view of the pool: the database being away is `databaseUnavailable` here. Destroying it ends the pool. */
+export const database = (pool: pg.Pool, around: Around = unavailableWhenLost): Db =>
+  new Kysely<Tables>({ dialect: new PostgresDialect({ pool: guarded(pool, around) }) })
+
+function guarded(pool: pg.Pool, around: Around): PostgresPool {
   return {
     options: pool.options,
     end: () => pool.end(),
@@ -52,8 +58,9 @@ function guarded(pool: pg.Pool): PostgresPool {
       const client = await pool.connect().catch(asUnavailable)
       function query<Row>(sql: string, parameters: readonly unknown[]): Promise<PostgresQueryResult<Row>>
       function query<Row>(cursor: PostgresCursor<Row>): PostgresCursor<Row>
-      function query(sql: unknown, parameters: readonly unknown[] = []): unknown {
-        return client.query(String(sql), [...parameters]).catch(asUnavailable)
+      function query(text: unknown, parameters: readonly unknown[] = []): unknown {
+        const sql = String(text)
+        return around(sql, () => client.query(sql, [...parameters]))
       }
       return { query, release: (destroy) => client.release(destroy) }
     },

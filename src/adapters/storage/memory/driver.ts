@@ -158,7 +158,17 @@ export class MemoryDriver implements StorageDriver {
 
   /** For tests: all that the pool holds, as plain data. */
   state(): unknown {
-    return structuredClone({ layers: this.#layers, holds: this.#holds, writers: this.#writers, blobs: this.#blobs })
+    return structuredClone({ layers: this.#layers, holds: this.#holds, writers: this.#writers, blobs: this.#blobs, uploads: this.#uploads })
+  }
+
+  /** For tests: another pool that holds the same; nobody has its layers open for writing. */
+  copy(): MemoryDriver {
+    const copy = new MemoryDriver(this.pool, this.abilities.pointsPerLayer)
+    for (const [layer, found] of this.#layers) copy.#layers.set(layer, structuredClone(found))
+    for (const [holder, layers] of this.#holds) copy.#holds.set(holder, layers)
+    for (const [name, upload] of this.#uploads) copy.#uploads.set(name, upload)
+    for (const [image, blob] of this.#blobs) copy.#blobs.set(image, blob)
+    return copy
   }
 
   /** For tests: a machine opens the layer for writing; the result closes it. */

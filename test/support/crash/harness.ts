@@ -1,0 +1,174 @@
+/**
+ * Runs one saga through every accident that can befall it. A *story* is what goes wrong in the saga itself: nothing, or one
+ * step that does its work and then fails. Each story is first told without accidents, which shows its points; then once for
+ * every point and every accident there, restarting until the operation rests. It must end as the story ends without
+ * accidents, and leave the same world and tables: all done, or all as it was.
+ */
+
+import type { OperationId } from '../../../src/domain/ids.ts'
+import { refuse } from '../../../src/domain/refusals.ts'
+import { LeaseLost } from '../../../src/ports/journal.ts'
+import { execute } from '../../../src/sagas/engine/execute.ts'
+import type { AnySaga, AnyStep, StepOf } from '../../../src/sagas/engine/run.ts'
+import type { TestDatabase } from '../database.ts'
+import { quietLog } from '../quiet-log.ts'
+import { differences } from './differences.ts'
+import { type Accident, Crash, type Fault, Life } from './life.ts'
+import { hastyClock, type MemoryWorld } from './memory-world.ts'
+import { hastyPace, type Kit, undisturbed } from './scenario.ts'
+import { readTables, type TablesState } from './tables-state.ts'
+
+export type State = { readonly tables: TablesState; world: unknown }
+export type Ending = 'done' | 'undone' | 'stuck'
+export type Told = {
+  readonly ending: Ending
+  readonly state: State
+  readonly world: MemoryWorld
+  readonly life: Life
+  readonly warnings: number
+}
+
+/** `failing`: the step that fails; `twice`: every do and undo is run twice in a row. */
+export type Story = { readonly failing: string | null; readonly twice: boolean }
+
+/** An operation that was begun and not run, and how to have that moment back. */
+export type Begun = {
+  readonly kit: Kit
+  readonly saga: AnySaga
+  readonly operation: OperationId
+  readonly world: MemoryWorld
+  readonly restore: () => Promise<void>
+}
+
+/** Steps whose failure leaves the operation stuck for an administrator, and why that is right. */
+export type Sticks = Readonly<Record<string, string>>
+
+export const storiesOf = ({ steps }: AnySaga): Story[] => [
+  { failing: null, twice: false },
+  { failing: null, twice: true },
+  ...steps.flatMap(({ name: failing, kind }) => [
+    { failing, twice: false },
+    ...(kind === 'finish' ? [] : [{ failing, twice: true }]),
+  ]),
+]
+
+export const titleOf = ({ failing, twice }: Story): string =>
+  `${failing === null ? 'nothing fails' : `${failing} fails`}${twice ? ', every action and undo twice' : ''}`
+
+/** All that may go wrong in a story with these points. */
+export function faultsOf({ points }: Life): Fault[] {
+  return points.flatMap(({ kind, reads }, at) => {
+    const accidents: Accident[] = ['crash before']
+    if (!reads) accidents.push('crash after')
+    if (kind === 'world') accidents.push('reply lost')
+    if (kind === 'world' || !reads) accidents.push('taken over')
+    return accidents.map((accident) => ({ at, accident }))
+  })
+}
+
+/** Restarts that an operation may need; one that does not rest by then never will. */
+const livesAllowed = 6
+
+/** Tells the story once, with or without an accident, until the operation rests. */
+export async function tell(begun: Begun, database: TestDatabase, story: Story, fault: Fault | null = null): Promise<Told> {
+  await begun.restore()
+  const world = begun.world.copy()
+  const saga = broken(begun.saga, story)
+  const first: Life = new Life(fault, async () => {
+    while (await live(begun, database, saga, world, new Life())) {}
+  })
+  for (let life = first, lives = 0; lives < livesAllowed; life = new Life(), lives++) {
+    if (!(await live(begun, database, saga, world, life))) break
+  }
+  const operation = await begun.kit.operations.show(begun.operation)
+  const ending = operation?.state
+  if (ending !== 'done' && ending !== 'undone' && ending !== 'stuck') throw new Error(`it never came to rest: ${ending}`)
+  const state = { tables: await readTables(begun.kit.db), world: world.state() }
+  return { ending, state, world, life: first, warnings: operation?.warnings.length ?? 0 }
+}
+
+/** One life of a controller; false when there was nothing left to do. */
+async function live(begun: Begun, database: TestDatabase, saga: AnySaga, world: MemoryWorld, life: Life): Promise<boolean> {
+  const { claims } = begun.kit
+  const claim = (await claims.claim([saga], 10)).find(({ operation }) => operation === begun.operation)
+  if (!claim) return false
+  const { operation, epoch, requestId } = claim
+  const ticket = { operation, epoch, requestId, resourceOfFence: `operation:${operation}` }
+  try {
+    await execute({
+      ...undisturbed,
+      saga,
+      claim,
+      journal: life.journal(claims.journalOf(claim)),
+      world: world.seenBy(life.database(database.pool), (target, name) => life.guard(target, name, () => world.admit(ticket))),
+      clock: hastyClock,
+      log: quietLog(),
+      pace: hastyPace,
+    })
+  } catch (error) {
+    if (!(error instanceof Crash || error instanceof LeaseLost)) throw error
+  }
+  return true
+}
+
+/** What is wrong with how the story ended under an accident; empty: nothing. `asItWas`: how the world is when it has gone back. */
+export function wrongWith(told: Told, clean: Told, asItWas: State): string[] {
+  if (told.ending !== clean.ending) return [`it ended ${told.ending}, expected ${clean.ending}`]
+  if (told.ending === 'undone') return differences(told.state, asItWas)
+  return differences(told.state, clean.state)
+}
+
+/** Story by story, accident by accident; answers what went wrong, in words. */
+export async function sufferAll(
+  begun: Begun,
+  database: TestDatabase,
+  story: Story,
+  asItWas: State,
+  sticks: Sticks = {},
+): Promise<string[]> {
+  const clean = await tell(begun, database, story)
+  const complaints = wrongWith(clean, clean, asItWas).map((what) => `without any accident: ${what}`)
+  const expected = endingOf(begun.saga, story, sticks)
+  if (clean.ending !== expected) return [`without any accident it ended ${clean.ending}, expected ${expected}`]
+  if (complaints.length > 0 || story.twice) return complaints
+  for (const fault of faultsOf(clean.life)) {
+    const where = `${fault.accident} at point ${fault.at} (${clean.life.points[fault.at]?.name})`
+    try {
+      const told = await tell(begun, database, story, fault)
+      complaints.push(...wrongWith(told, clean, asItWas).map((what) => `${where}: ${what}`))
+    } catch (error) {
+      complaints.push(`${where}: ${String(error)}`)
+    }
+  }
+  return complaints
+}
+
+const endingOf = ({ steps }: AnySaga, { failing }: Story, sticks: Sticks): Ending => {
+  if (failing === null || steps.find(({ name }) => name === failing)?.kind === 'finish') return 'done'
+  return failing in sticks ? 'stuck' : 'undone'
+}
+
+/** The saga of the story: one step does its work and then fails, every time; or everything happens twice. */
+function broken(saga: AnySaga, { failing, twice }: Story): AnySaga {
+  const rejected = () => refuse.hostFailure({ what: `failure put into ${failing}` })
+  const steps = saga.steps.map((step): AnyStep => {
+    const again = twice ? doubled(step) : step
+    if (step.name !== failing) return again
+    if (again.kind === 'commit') {
+      return { ...again, do: async (context, tx) => void (await again.do(context, tx).then(() => Promise.reject(rejected()))) }
+    }
+    return { ...again, do: async (context: Context) => void (await again.do(context).then(() => Promise.reject(rejected()))) }
+  })
+  return { ...saga, steps }
+}
+
+type Context = Parameters<StepOf<'step'>['do']>[0]
+
+function doubled(step: AnyStep): AnyStep {
+  if (step.kind === 'commit') return step
+  const twice = (run: (context: Context) => Promise<unknown>) => (context: Context) => run(context).then(() => run(context))
+  if (step.kind === 'finish') return { ...step, do: twice(step.do) }
+  const { undo } = step
+  if (typeof undo !== 'function') return { ...step, do: twice(step.do) }
+  return { ...step, do: twice(step.do), undo: async (context: Context) => void (await twice(undo)(context)) }
+}
