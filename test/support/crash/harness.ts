@@ -55,9 +55,14 @@ export const storiesOf = ({ steps }: AnySaga): Story[] => [
 export const titleOf = ({ failing, twice }: Story): string =>
   `${failing === null ? 'nothing fails' : `${failing} fails`}${twice ? ', every action and undo twice' : ''}`
 
-/** All that may go wrong in a story with these points. */
-export function faultsOf({ points }: Life): Fault[] {
+/**
+ * All that may go wrong in a story with these points, from the step on that fails in it: until then it goes as the story in
+ * which nothing fails.
+ */
+export function faultsOf({ points }: Life, { failing }: Story): Fault[] {
+  const begins = failing === null ? 0 : points.findIndex(({ name }) => name.endsWith(` ${failing}`))
   return points.flatMap(({ kind, reads }, at) => {
+    if (at < begins) return []
     const accidents: Accident[] = ['crash before']
     if (!reads) accidents.push('crash after')
     if (kind === 'world') accidents.push('reply lost')
@@ -131,7 +136,7 @@ export async function sufferAll(
   const expected = endingOf(begun.saga, story, sticks)
   if (clean.ending !== expected) return [`without any accident it ended ${clean.ending}, expected ${expected}`]
   if (complaints.length > 0 || story.twice) return complaints
-  for (const fault of faultsOf(clean.life)) {
+  for (const fault of faultsOf(clean.life, story)) {
     const where = `${fault.accident} at point ${fault.at} (${clean.life.points[fault.at]?.name})`
     try {
       const told = await tell(begun, database, story, fault)
@@ -152,7 +157,7 @@ const endingOf = ({ steps }: AnySaga, { failing }: Story, sticks: Sticks): Endin
 function broken(saga: AnySaga, { failing, twice }: Story): AnySaga {
   const rejected = () => refuse.hostFailure({ what: `failure put into ${failing}` })
   const steps = saga.steps.map((step): AnyStep => {
-    const again = twice ? doubled(step) : step
+    const again = twice ? doubled(step) : step.kind === 'finish' ? { ...step, attempts: 2 } : step
     if (step.name !== failing) return again
     if (again.kind === 'commit') {
       return { ...again, do: async (context, tx) => void (await again.do(context, tx).then(() => Promise.reject(rejected()))) }
