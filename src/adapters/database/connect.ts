@@ -41,26 +41,30 @@ export function connect(url: string, options: ConnectOptions = {}): pg.Pool {
   return pool
 }
 
-/** What stands around each query: its text, and how it is asked. */
-export type Around = <Output>(sql: string, ask: () => Promise<Output>) => Promise<Output>
+/** Asks one connection. */
+export type Ask = (sql: string, parameters: readonly unknown[]) => Promise<pg.QueryResult>
 
-const unavailableWhenLost: Around = (_sql, ask) => ask().catch(asUnavailable)
+/** The database being away is `databaseUnavailable`. */
+const told =
+  (ask: Ask): Ask =>
+  (sql, parameters) =>
+    ask(sql, parameters).catch(asUnavailable)
 
-/** The typed view of the pool: the database being away is `databaseUnavailable` here. Destroying it ends the pool. */
-export const database = (pool: pg.Pool, around: Around = unavailableWhenLost): Db =>
+/** The typed view of the pool; `around` stands around the queries of each connection. Destroying it ends the pool. */
+export const database = (pool: pg.Pool, around: (ask: Ask) => Ask = (same) => same): Db =>
   new Kysely<Tables>({ dialect: new PostgresDialect({ pool: guarded(pool, around) }) })
 
-function guarded(pool: pg.Pool, around: Around): PostgresPool {
+function guarded(pool: pg.Pool, around: (ask: Ask) => Ask): PostgresPool {
   return {
     options: pool.options,
     end: () => pool.end(),
     async connect() {
       const client = await pool.connect().catch(asUnavailable)
+      const ask = around(told((sql, parameters) => client.query(sql, [...parameters])))
       function query<Row>(sql: string, parameters: readonly unknown[]): Promise<PostgresQueryResult<Row>>
       function query<Row>(cursor: PostgresCursor<Row>): PostgresCursor<Row>
-      function query(text: unknown, parameters: readonly unknown[] = []): unknown {
-        const sql = String(text)
-        return around(sql, () => client.query(sql, [...parameters]))
+      function query(sql: unknown, parameters: readonly unknown[] = []): unknown {
+        return ask(String(sql), parameters)
       }
       return { query, release: (destroy) => client.release(destroy) }
     },

@@ -10,7 +10,7 @@
  */
 import type { Problem } from '../../domain/operation.ts'
 import { refuse } from '../../domain/refusals.ts'
-import type { Committed } from '../../ports/journal.ts'
+import { type Committed, LeaseLost } from '../../ports/journal.ts'
 import type { Tx } from '../../ports/tables.ts'
 import { end, failAt, type Moment } from './failpoints.ts'
 import { isDatabaseGone, isUnknownOutcome, problemOf } from './problems.ts'
@@ -75,6 +75,7 @@ async function act(run: Run, step: StepOf<'step' | 'finish'>, story: Story): Pro
       return null
     }
     run.stop.throwIfAborted()
+    if (tried.error instanceof LeaseLost) throw tried.error
     if (cancel.aborted) return problemOf(refuse.cancelled())
     report(run, step.name, attempt, tried.error)
     if (attempt >= attemptsOf(run, step, tried.error)) return problemOf(tried.error)
@@ -126,6 +127,7 @@ async function goBack(run: Run, story: Story, because: Problem): Promise<Ending>
     await reach(run, step, 'after-undo')
     if ('error' in tried) {
       run.stop.throwIfAborted()
+      if (tried.error instanceof LeaseLost) throw tried.error
       report(run, step.name, run.claim.attempts + 1, tried.error)
       return stick(run, step.name, problemOf(tried.error))
     }

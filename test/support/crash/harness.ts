@@ -105,7 +105,9 @@ async function live(begun: Begun, database: TestDatabase, saga: AnySaga, world: 
       saga,
       claim,
       journal: life.journal(claims.journalOf(claim)),
-      world: world.seenBy(life.database(database.pool), (target, name) => life.guard(target, name, () => world.admit(ticket))),
+      world: world.seenBy(life.database(database.pool, claim), (target, name) =>
+        life.guard(target, name, () => world.admit(ticket)),
+      ),
       clock: hastyClock,
       log: quietLog(),
       pace: hastyPace,

@@ -5,8 +5,9 @@
  */
 import type pg from 'pg'
 import { database } from '../../../src/adapters/database/connect.ts'
+import { fencedBy } from '../../../src/adapters/database/fenced.ts'
 import { refuse } from '../../../src/domain/refusals.ts'
-import type { Journal } from '../../../src/ports/journal.ts'
+import type { Claim, Journal } from '../../../src/ports/journal.ts'
 import type { Db } from '../../../src/ports/tables.ts'
 
 /** A place where something may go wrong: `journal.done makeLayer`, `storage.newLayer`, `database.update`. */
@@ -99,12 +100,15 @@ export class Life {
   }
 
   /** The database as the saga's steps have it: each writing statement passes here, reads only while alive. */
-  database(pool: pg.Pool): Db {
-    return database(pool, async (sql, ask) => {
-      const verb = /^\s*(insert|update|delete)/i.exec(sql)?.[1]
-      if (verb) return this.pass({ kind: 'world', name: `database.${verb}`, reads: false }, ask)
-      this.#requireAlive()
-      return ask()
+  database(pool: pg.Pool, claim: Pick<Claim, 'operation' | 'epoch'>): Db {
+    return database(pool, (plain) => {
+      const ask = fencedBy(claim)(plain)
+      return async (sql, parameters) => {
+        const verb = /^\s*(insert|update|delete)/i.exec(sql)?.[1]
+        if (verb) return this.pass({ kind: 'world', name: `database.${verb}`, reads: false }, () => ask(sql, parameters))
+        this.#requireAlive()
+        return ask(sql, parameters)
+      }
     })
   }
 
