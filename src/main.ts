@@ -4,6 +4,7 @@ import { systemClock } from './adapters/clock.ts'
 import { createClaims } from './adapters/database/claims.ts'
 import { connect, database } from './adapters/database/connect.ts'
 import { dumpDatabase } from './adapters/database/dump.ts'
+import { fencedDatabase } from './adapters/database/fenced.ts'
 import { listen } from './adapters/database/listen.ts'
 import { migrate } from './adapters/database/migrate.ts'
 import { createOperations } from './adapters/database/operations.ts'
@@ -59,7 +60,8 @@ const commands = createCommands(needs)
 
 const worldFor = ({ operation, epoch, requestId, resourceOfFence }: Ticket): World => {
   const from = { fence: { resource: resourceOfFence, epoch, operation }, requestId }
-  return { db, clock: systemClock, storage: (id) => agents.storage(id, from), hosts: (id) => agents.host(id, from) }
+  const fenced = fencedDatabase(pool, { operation, epoch })
+  return { db: fenced, clock: systemClock, storage: (id) => agents.storage(id, from), hosts: (id) => agents.host(id, from) }
 }
 const claims = createClaims({ db, listener, owner: `${config.hostName}:${config.listen.port}` })
 await claims.takeBack()

@@ -75,7 +75,7 @@ test('a defect is logged whole, and shown as nothing but that', async () => {
   expect(operation.problem?.code).toBe('internal')
   expect(JSON.stringify(operation)).not.toContain('secret')
   expect(engine.log.lines).toContainEqual(
-    expect.objectContaining({ level: 'error', facts: expect.objectContaining({ error: new Error('secret of /etc/shadow') }) }),
+    expect.objectContaining({ level: 'error', facts: expect.objectContaining({ err: new Error('secret of /etc/shadow') }) }),
   )
 })
 

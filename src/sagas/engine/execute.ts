@@ -224,7 +224,7 @@ const reach = ({ saga }: Run, place: { name: string }, moment: Moment): Promise<
 
 function report({ log, claim }: Run, step: string, attempt: number, error: unknown): void {
   const { operation, kind, requestId } = claim
-  const facts = { operation, kind, requestId, step, attempt, error }
+  const facts = { operation, kind, requestId, step, attempt, err: error }
   if (problemOf(error).code === 'internal') log.error(facts, 'a step failed in a way nobody foresaw')
   else log.warn(facts, 'a step failed')
 }

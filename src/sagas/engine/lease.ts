@@ -30,7 +30,7 @@ export function keepLease(claims: Claims, claim: Claim, clock: Clock, log: Log, 
       heldUntil = Math.max(heldUntil, asked + claims.leaseMs)
       if (answer.cancelRequested) cancelled.abort()
     } catch (error) {
-      log.warn({ ...facts, error }, 'lease could not be renewed')
+      log.warn({ ...facts, err: error }, 'lease could not be renewed')
     }
   }
 

@@ -107,6 +107,6 @@ export const contextOf = (
   progress: (data) => {
     remarks.progress = remarks.progress
       .then(() => journal.progress(step, data))
-      .catch((error: unknown) => log.debug({ operation: claim.operation, step, error }, 'progress was not recorded'))
+      .catch((error: unknown) => log.debug({ operation: claim.operation, step, err: error }, 'progress was not recorded'))
   },
 })

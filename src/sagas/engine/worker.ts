@@ -66,7 +66,7 @@ export function startWorker(options: WorkerOptions): Worker {
     if (free <= 0) return false
     const since = clock.monotonicMs()
     const claimed = await claims.claim(known, free).catch((error: unknown) => {
-      log.warn({ error }, 'no operation could be claimed')
+      log.warn({ err: error }, 'no operation could be claimed')
       return []
     })
     for (const claim of claimed) start(claim, since)
@@ -131,7 +131,7 @@ async function runClaim(
   } catch (error) {
     if (error instanceof LeaseLost) return log.warn(facts, 'operation was taken over by another worker')
     if (error instanceof Stopped) return await claims.release(claim).catch(() => {})
-    log.error({ ...facts, error }, 'run of an operation ended early; it is taken up again when its lease ends')
+    log.error({ ...facts, err: error }, 'run of an operation ended early; it is taken up again when its lease ends')
   }
 }
 

@@ -59,6 +59,6 @@ export async function keepTables(db: Db, name: string): Promise<() => Promise<vo
     (table) => `delete from ${table}; insert into ${table} overriding system value table kept_${name}.${table};`,
   )
   // Foreign keys are kept by the rows having been so before.
-  const script = `begin; set local session_replication_role = replica; ${restore.join('\n')} commit;`
-  return async () => void (await sql.raw(script).execute(db))
+  const script = sql.raw(`set local session_replication_role = replica; ${restore.join('\n')}`)
+  return async () => void (await db.transaction().execute((tx) => script.execute(tx)))
 }
