@@ -99,6 +99,6 @@ async function recordFor(
     parent: null,
     sizeBytes,
     volume: null,
-    points: [],
+    points: [{ point: disk.point, generation: 0, sizeBytes, snapshots: [] }],
   }
 }

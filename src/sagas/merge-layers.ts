@@ -2,7 +2,10 @@
  * Merges two layers that nobody wants apart, in the background, giving way to whatever a user asks for. Which two and in which
  * direction is decided by the forest (domain/layer-merges.ts).
  *
- *   merge           the storage, or the QEMU that has them open      not taken back: what is read above stays the same throughout
+ * A merge cut short reads the same from above, and the next one goes on from where it stopped; one that happened has taken a file
+ * away, so that the rows must follow.
+ *
+ *   merge           the storage, or the QEMU that has them open      cannot be: looks, and goes on if it happened
  *   moveRows        (commit) heads, points and children follow the file that is left
  *   removeGone      the file that is not needed any more
  *   describeLayers
@@ -10,9 +13,10 @@
 import type { Bytes, HostId, InstanceId, LayerId, PointId, PoolId, VolumeId } from '../domain/ids.ts'
 import type { MergedRows } from '../domain/layer-changes.ts'
 import type { Merge } from '../domain/layer-merges.ts'
+import { refuse } from '../domain/refusals.ts'
 import type { Tx } from '../ports/tables.ts'
 import { describeLayers } from './parts/catalogue.ts'
-import { noUndo, saga } from './parts/define.ts'
+import { saga } from './parts/define.ts'
 
 export type MergeLayersParams = {
   readonly pool: PoolId
@@ -35,7 +39,12 @@ export const mergeLayers = saga<MergeLayersParams>('merge-layers')
       if (through) await world.hosts(through.host).mergeLive(through.instance, through.device, pool, merge, signal)
       else await world.storage(pool).merge(merge)
     },
-    undo: noUndo('a merge cut short reads the same from above; the next one goes on from where it stopped'),
+    undo: async ({ params: { pool, rows }, world }) => {
+      const { layers } = await world.storage(pool).survey()
+      if (!layers.some(({ layer }) => layer === rows.gone))
+        throw refuse.hostFailure({ what: `layer ${rows.gone} is merged away already` })
+    },
+    pointOfNoReturn: true,
   })
   .commit('moveRows', ({ params }, tx) => moveRows(tx, params))
   .finish('removeGone', async ({ params: { pool, rows }, world }) => {

@@ -7,7 +7,7 @@
  *   apply    (commit) rows of layers, points, volumes, snapshots and instance snapshots
  *   describe the storage's records of what was taken back
  */
-import type { LayerId, PoolId } from '../domain/ids.ts'
+import type { LayerId, OperationId, PoolId } from '../domain/ids.ts'
 import type { Tx } from '../ports/tables.ts'
 import { describeLayers } from './parts/catalogue.ts'
 import { each, noUndo, saga } from './parts/define.ts'
@@ -27,7 +27,7 @@ export const recoverPool = saga<RecoverPoolParams>('recover-pool')
     do: async ({ params, world }) => planRecovery(params.pool, await world.storage(params.pool).survey()),
     undo: noUndo('it only reads'),
   })
-  .commit('apply', async ({ done }, tx) => applyPlan(tx, done.survey))
+  .commit('apply', async ({ done, operation }, tx) => applyPlan(tx, done.survey, operation))
   .finish('describe', async ({ done, params, world }) => {
     const back = done.survey.volumes.filter(({ unmark }) => unmark !== null)
     await each(back, async ({ head, unmark }) => {
@@ -41,7 +41,7 @@ export const recoverPool = saga<RecoverPoolParams>('recover-pool')
   })
   .build(({ done }): Recovered => done.apply)
 
-async function applyPlan(tx: Tx, plan: RecoveryPlan): Promise<Recovered> {
+async function applyPlan(tx: Tx, plan: RecoveryPlan, by: OperationId): Promise<Recovered> {
   await applyLayers(tx, plan)
   let volumesAdded = 0
   let volumesMoved = 0
@@ -54,7 +54,7 @@ async function applyPlan(tx: Tx, plan: RecoveryPlan): Promise<Recovered> {
       problems.push(`Volume ${volume.id} is busy with an operation and was left alone; run this again when it has ended.`)
   }
   problems.push(...(await missingHeads(tx, plan)))
-  const snapshotsAdded = await applySnapshots(tx, plan)
+  const snapshotsAdded = await applySnapshots(tx, plan, by)
   await applyImages(tx, plan)
   return { volumesAdded, volumesMoved, snapshotsAdded, problems }
 }

@@ -9,12 +9,13 @@
  *
  *   step            do                                            taken back by
  *   prepareLayers   new empty layers over the heads               removing them
- *   pivot           all devices write the new layers              cannot be: looks, and refuses if it happened
+ *   pivot           all devices write the new layers              cannot be: looks, and goes on if it happened
  *   markHeads       the old heads become points                   unmarking them
  *   recordPoints    (commit) points, heads, names                 -- from here on it is done --
  *   describeLayers  the storage's own records say so too
  */
 import type { Bytes, HostId, ImageId, InstanceId, LayerId, PointId, PoolId, SnapshotId, VolumeId } from '../domain/ids.ts'
+import { refuse } from '../domain/refusals.ts'
 import type { SnapshotKind } from '../domain/volume.ts'
 import type { PivotOutcome } from '../ports/host-agent.ts'
 import type { Tx } from '../ports/tables.ts'
@@ -75,7 +76,11 @@ export const takePoints = saga<TakePointsParams>('take-points')
   })
   .step('pivot', {
     do: async (step): Promise<Taken> => (step.params.running ? pivot(step) : offline),
-    undo: async (step) => proveNotPivoted(step),
+    undo: async (step) => {
+      await proveNotPivoted(step)
+      if (step.params.running) await unmarkInside(step)
+    },
+    pointOfNoReturn: true,
   })
   .step('markHeads', {
     do: async ({ params, world }) => {
@@ -153,6 +158,12 @@ async function pivot({ params, world }: Step): Promise<Taken> {
   }
 }
 
+/** Takes back the points that the storage marked inside layers which go on. */
+async function unmarkInside({ params, world }: Step): Promise<void> {
+  const inside = params.disks.filter(({ next }) => !next)
+  await each(inside, async ({ pool, head, point }) => world.storage(pool).unmark(head, point, await recordOf(world.db, head)))
+}
+
 /** Going back is possible only while every device still writes its old head, or while the new layers hold nothing. */
 async function proveNotPivoted({ params, world }: Step): Promise<void> {
   const { instance, host } = params
@@ -162,7 +173,7 @@ async function proveNotPivoted({ params, world }: Step): Promise<void> {
     if (!next || !device) continue
     if (state !== 'off' && heads[device] === head) continue
     if (state !== 'off' || !(await world.storage(pool).isEmpty(next)))
-      throw new Error(`volume ${volume} may have been written in layer ${next}: it is not removed`)
+      throw refuse.hostFailure({ what: `volume ${volume} may have been written in layer ${next}, which is not removed` })
   }
 }
 

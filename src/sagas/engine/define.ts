@@ -4,6 +4,9 @@
  * - `step`: an effect in the world. `do` may run again after a crash, so it looks or repeats: everything it makes was named
  *   beforehand. `undo` runs if `do` ran fully, in part or not at all, so it sees only the outputs of earlier steps.
  *   Every step has an undo, or says in words why it needs none.
+ *   One step may be the point of no return, where the world cannot be taken back: once it is done, cancelling is too late, and
+ *   what follows is repeated until it goes well, the operation shown as stuck meanwhile. Its undo proves that it has not
+ *   happened, or rejects; then the step is done again instead.
  * - `commit`: database only. Its effect, its events and its own `done` are one transaction. Until it is done the saga can go
  *   back; a commit may refuse (throw a Refusal) and the saga goes back. Once it is done there is no way back.
  * - `finish`: after the point of no return. Bounded attempts, then its failure becomes its result: a warning.
@@ -44,6 +47,7 @@ export type Step<World, Params, Tx> =
       readonly name: string
       readonly do: Run<World, Params, AnyDone, unknown>
       readonly undo: Run<World, Params, AnyDone, void> | NoUndo
+      readonly pointOfNoReturn?: true
     }
   | { readonly kind: 'commit'; readonly name: string; readonly do: Commit<World, Params, AnyDone, Tx, unknown> }
   | {
@@ -67,7 +71,18 @@ export type Saga<World, Params, Tx> = {
 export interface Forward<World, Params, Done, Tx> extends Past<World, Params, Done, Tx> {
   step<Name extends string, Output>(
     name: Name,
-    step: { do: Run<World, Params, Done, Output>; undo: NoUndo | Run<World, Params, Done, void> },
+    step: {
+      do: Run<World, Params, Done, Output>
+      undo: NoUndo | Run<World, Params, Done, void>
+    },
+  ): Forward<World, Params, Done & { [Key in Name]: Output }, Tx>
+  step<Name extends string, Output>(
+    name: Name,
+    step: {
+      do: Run<World, Params, Done, Output>
+      undo: Run<World, Params, Done, void>
+      pointOfNoReturn: true
+    },
   ): Forward<World, Params, Done & { [Key in Name]: Output }, Tx>
   commit<Name extends string, Output>(
     name: Name,
@@ -98,7 +113,7 @@ function builder<World, Params, Tx>(made: Saga<World, Params, Tx>): unknown {
     return builder({ ...made, steps: [...made.steps, step] })
   }
   return {
-    step: (name: string, how: Pick<Step<World, Params, Tx> & { kind: 'step' }, 'do' | 'undo'>) =>
+    step: (name: string, how: Omit<Step<World, Params, Tx> & { kind: 'step' }, 'kind' | 'name'>) =>
       plus({ kind: 'step', name, ...how }),
     commit: (name: string, run: Commit<World, Params, AnyDone, Tx, unknown>) => plus({ kind: 'commit', name, do: run }),
     finish: (name: string, run: Run<World, Params, AnyDone, unknown>, options: { attempts?: number } = {}) =>

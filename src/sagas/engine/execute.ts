@@ -4,7 +4,9 @@
  *   forward   each step: `started`, effect, `done`. A step whose outcome is unknown is repeated, a few times.
  *   back      when a step failed or the operation was cancelled: that step is undone, then all before it, last first.
  *             An undo that fails leaves the operation stuck: shown, its locks kept, tried again for ever.
- *   beyond    after the commit there is no way back, and no cancelling. A `finish` that keeps failing becomes a warning.
+ *   beyond    after the commit, or a step that is the point of no return, there is no way back, and no cancelling. A step or
+ *             commit that fails there leaves the operation stuck, and is tried again for ever; a `finish` that keeps
+ *             failing becomes a warning.
  *
  * A rejection says that the run itself ended (journal unreachable, lease lost, shutdown); it settles nothing.
  */
@@ -17,6 +19,7 @@ import { isDatabaseGone, isUnknownOutcome, problemOf } from './problems.ts'
 import {
   contextOf,
   failureIn,
+  isBeyondReturn,
   isSettled,
   noRemarks,
   outputsBefore,
@@ -38,8 +41,10 @@ export async function execute(run: Run): Promise<Ending> {
 async function goForward(run: Run, story: Story): Promise<Ending> {
   for (const step of run.saga.steps) {
     if (isSettled(step, story)) continue
-    const problem = step.kind === 'commit' ? await commit(run, step, story) : await act(run, step, story)
+    const cancel = step.kind === 'finish' || isBeyondReturn(run.saga, story) ? never : run.cancel
+    const problem = step.kind === 'commit' ? await commit(run, step, story, cancel) : await act(run, step, story, cancel)
     if (!problem) continue
+    if (step.kind !== 'finish' && isBeyondReturn(run.saga, story)) return stick(run, step.name, problem)
     if (step.kind === 'finish') await run.journal.gaveUp(step.name, problem)
     else await run.journal.failed(step.name, problem)
     note(story, step, 'failed', { problem })
@@ -53,8 +58,7 @@ async function goForward(run: Run, story: Story): Promise<Ending> {
 }
 
 /** Tries a step or a finish as often as it may be tried. Answers why it failed, or null. */
-async function act(run: Run, step: StepOf<'step' | 'finish'>, story: Story): Promise<Problem | null> {
-  const cancel = step.kind === 'step' ? run.cancel : never
+async function act(run: Run, step: StepOf<'step' | 'finish'>, story: Story, cancel: AbortSignal): Promise<Problem | null> {
   const signal = AbortSignal.any([run.stop, cancel])
   for (let attempt = (story.get(step.name)?.attempt ?? 0) + 1; ; attempt++) {
     leaveIfAsked(run)
@@ -87,9 +91,9 @@ async function act(run: Run, step: StepOf<'step' | 'finish'>, story: Story): Pro
 const attemptsOf = ({ pace }: Run, step: StepOf<'step' | 'finish'>, error: unknown): number =>
   step.kind === 'finish' ? step.attempts : isUnknownOutcome(error) ? pace.attempts : 1
 
-async function commit(run: Run, step: StepOf<'commit'>, story: Story): Promise<Problem | null> {
+async function commit(run: Run, step: StepOf<'commit'>, story: Story, cancel: AbortSignal): Promise<Problem | null> {
   leaveIfAsked(run)
-  if (run.cancel.aborted) return problemOf(refuse.cancelled())
+  if (cancel.aborted) return problemOf(refuse.cancelled())
   const done = outputsBefore(run.saga, story, step.name)
   let output: unknown = null
   await reach(run, step, 'before-commit')
@@ -129,12 +133,18 @@ async function goBack(run: Run, story: Story, because: Problem): Promise<Ending>
       run.stop.throwIfAborted()
       if (tried.error instanceof LeaseLost) throw tried.error
       report(run, step.name, run.claim.attempts + 1, tried.error)
-      return stick(run, step.name, problemOf(tried.error))
+      return step.pointOfNoReturn ? goOn(run, step, story) : stick(run, step.name, problemOf(tried.error))
     }
     await run.journal.undone(step.name, remarks.warnings)
     await reach(run, step, 'after-undone')
   }
   return endAsUndone(run, story, because)
+}
+
+/** It could not be proved that the point of no return was not reached, so it is reached now. */
+async function goOn(run: Run, step: StepOf<'step'>, story: Story): Promise<Ending> {
+  const problem = await act(run, step, story, never)
+  return problem ? stick(run, step.name, problem) : goForward(run, story)
 }
 
 async function endAsUndone(run: Run, story: Story, because: Problem): Promise<Ending> {

@@ -47,6 +47,13 @@ export function isSettled(step: AnyStep, story: Story): boolean {
   return state === 'done' || (step.kind === 'finish' && state === 'failed')
 }
 
+/** Whether what was done cannot be taken back any more. */
+export const isBeyondReturn = ({ steps }: AnySaga, story: Story): boolean =>
+  steps.some((step) => isPointOfNoReturn(step) && story.get(step.name)?.state === 'done')
+
+export const isPointOfNoReturn = (step: AnyStep): boolean =>
+  step.kind === 'commit' || (step.kind === 'step' && step.pointOfNoReturn === true)
+
 const back: readonly (StepState | undefined)[] = ['failed', 'undoing', 'undone']
 
 /** The step whose failure turned the operation back, if one did. */

@@ -3,7 +3,7 @@ import type { ImageId, InstanceId, OperationId, PointId, SnapshotId } from '../.
 import type { SnapshotOf, Tx } from '../../ports/tables.ts'
 import type { RecoveredSnapshot, RecoveryPlan } from './recovery-plan.ts'
 
-export async function applySnapshots(tx: Tx, { pool, snapshots, points }: RecoveryPlan): Promise<number> {
+export async function applySnapshots(tx: Tx, { pool, snapshots, points }: RecoveryPlan, by: OperationId): Promise<number> {
   const volumes = new Set(
     (await tx.selectFrom('volumes').select('id').where('deleted_at', 'is', null).execute()).map(({ id }) => id),
   )
@@ -16,7 +16,7 @@ export async function applySnapshots(tx: Tx, { pool, snapshots, points }: Recove
       .where('id', '=', snapshot.id as SnapshotId)
       .executeTakeFirst()
     if (row) continue
-    await tx.insertInto('volume_snapshots').values(rowOf(snapshot)).execute()
+    await tx.insertInto('volume_snapshots').values(rowOf(snapshot, by)).execute()
     added += 1
   }
   await failLost(tx, pool, new Set(points.map(({ id }) => id)))
@@ -38,7 +38,7 @@ async function failLost(tx: Tx, pool: RecoveryPlan['pool'], there: ReadonlySet<P
   if (gone.length > 0) await tx.updateTable('volume_snapshots').set({ state: 'error' }).where('id', 'in', gone).execute()
 }
 
-const rowOf = (snapshot: RecoveredSnapshot) => ({
+const rowOf = (snapshot: RecoveredSnapshot, by: OperationId) => ({
   id: snapshot.id as SnapshotId,
   project_id: snapshot.project as never,
   user_id: null,
@@ -53,7 +53,7 @@ const rowOf = (snapshot: RecoveredSnapshot) => ({
   instance_id: snapshot.instance?.id ?? null,
   device: snapshot.instance?.device ?? null,
   image_id: null,
-  operation_id: crypto.randomUUID() as OperationId,
+  operation_id: by,
   consistency: 'crash' as const,
   created_at: new Date(snapshot.createdAt),
 })

@@ -4,20 +4,21 @@ import type { AnySaga } from '../../../src/sagas/engine/run.ts'
 import type { TestDatabase } from '../database.ts'
 import type { Begun, State } from './harness.ts'
 import type { MemoryWorld } from './memory-world.ts'
-import type { Kit } from './scenario.ts'
+import type { Kit, PointsPerLayer } from './scenario.ts'
 import { keepTables, readTables } from './tables-state.ts'
 
 /** What the crash tests need to know of one saga. */
 export type SagaFixture<Params> = {
+  /** Where only one shape of storage comes into this situation. */
+  readonly only?: PointsPerLayer
   /** What there is before the request, beside the scenario. */
   readonly prepare?: (kit: Kit) => Promise<void>
   /** The request: begins the operation as the product does. */
   readonly request: (kit: Kit) => Promise<unknown>
   /** What the request itself has written and going back sets right in another way than by taking it away. */
-  readonly asItWas?: (state: State, params: Params, kit: Kit) => void
+  readonly asItWas?: (state: State, params: Params, kit: Kit) => void | Promise<void>
   /** What must hold when it is done. */
   readonly assertDone: (kit: Kit, params: Params) => void | Promise<void>
-  readonly sticks?: Readonly<Record<string, string>>
 }
 
 export const withWorld = (kit: Kit, world: MemoryWorld): Kit => {
@@ -43,6 +44,6 @@ export async function begin<Params>(
   const tables = await readTables(database.db)
   tables.locks.clear()
   const asItWas: State = structuredClone({ tables, world: world.state() })
-  fixture.asItWas?.(asItWas, params as Params, kit)
+  await fixture.asItWas?.(asItWas, params as Params, kit)
   return { begun: { kit, saga, operation, world, restore }, asItWas, params: params as Params }
 }

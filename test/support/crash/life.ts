@@ -122,5 +122,5 @@ export class Life {
   }
 }
 
-/** Calls that change nothing: dying after one is dying before the next. */
+/** Calls that change nothing: to die or to be overtaken there is to be so at the call before or after. */
 const reads = /^(readRecord|hasWriter|isEmpty|allocated|survey|space|hello|machine|machines|console)$/

@@ -93,7 +93,7 @@ export async function makeKit(database: TestDatabase, sagas: Sagas, pointsPerLay
   const agent = new MemoryHost([disk])
   agent.afterPivot = guestWrites
   const world = new MemoryWorld(pools, new Map([[host, agent]]))
-  const caller = await makeRows(db, pool, host)
+  const caller = await makeRows(db, pool, host, pointsPerLayer)
   const settings = { freezeSeconds: 1, hostSilentSeconds: 1e9, poolReserveBytes: 0 }
   const commands = createCommands({ db, operations, allow: () => {}, settings })
   const headOf: Kit['headOf'] = async (volume) =>
@@ -119,7 +119,7 @@ export async function makeKit(database: TestDatabase, sagas: Sagas, pointsPerLay
   return { ...kit, things: await makeThings(kit) }
 }
 
-async function makeRows(db: Db, pool: PoolId, host: HostId): Promise<Caller> {
+async function makeRows(db: Db, pool: PoolId, host: HostId, pointsPerLayer: PointsPerLayer): Promise<Caller> {
   await bootstrap(db, 'a password of tests')
   const user = await db.selectFrom('users').selectAll().executeTakeFirstOrThrow()
   const project = await db.selectFrom('projects').selectAll().executeTakeFirstOrThrow()
@@ -130,7 +130,13 @@ async function makeRows(db: Db, pool: PoolId, host: HostId): Promise<Caller> {
     .execute()
   await db
     .insertInto('pools')
-    .values({ id: pool, name: 'pool1', kind: 'memory', total_bytes: 1024 * GiB, free_bytes: 1024 * GiB })
+    .values({
+      id: pool,
+      name: 'pool1',
+      kind: pointsPerLayer === 'one' ? 'qcow2' : 'rbd',
+      total_bytes: 1024 * GiB,
+      free_bytes: 1024 * GiB,
+    })
     .execute()
   await db.insertInto('pool_hosts').values({ pool_id: pool, host_id: host }).execute()
   await db
