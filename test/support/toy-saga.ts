@@ -65,3 +65,24 @@ export const toy = saga<ToyWorld, { name: string }, Tx>('toy')
     before: done.second.before,
     tidy: done.tidy ?? null,
   }))
+
+/** The same with a second step that cannot be taken back once it happened; `proof` says whether it did not. */
+export const brave = saga<ToyWorld, { name: string }, Tx>('toy')
+  .step('first', {
+    do: (context) => act(context, 'first'),
+    undo: async (context) => void (await act(context, 'undo first')),
+  })
+  .step('leap', {
+    do: (context) => act(context, 'leap'),
+    undo: async (context) => void (await act(context, 'proof')),
+    pointOfNoReturn: true,
+  })
+  .step('third', {
+    do: (context) => act(context, 'third'),
+    undo: async (context) => void (await act(context, 'undo third')),
+  })
+  .commit('record', async (context, tx) => {
+    await record(tx, context.operation)
+    return await act(context, 'record')
+  })
+  .build()
