@@ -38,6 +38,11 @@ const trimmed = (text: string) =>
     .map((line) => line.trimEnd())
     .join('\n')
 
+const known: Readonly<Record<string, string>> = { 'replace-heads': 'rollback', 'take-points': 'snapshot' }
+
+/** The kind of an operation as people call it. */
+export const doing = (kind: string): string => known[kind] ?? clean(kind.replaceAll('-', ' '))
+
 const two = (number: number) => String(number).padStart(2, '0')
 
 /** Local time, to the second. */

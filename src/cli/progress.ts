@@ -2,7 +2,7 @@
 import { endpoints } from '../../contract/index.ts'
 import type { OperationEventView, OperationView } from '../../contract/operations.ts'
 import { exitCodes, failed, Stop } from './exit.ts'
-import { clean, duration, when } from './output.ts'
+import { clean, doing, duration, when } from './output.ts'
 import type { Session } from './session.ts'
 
 /** Follows an operation to its end, and ends the command accordingly. */
@@ -17,7 +17,7 @@ export async function awaitEnd(session: Session, started: Pick<OperationView, 'i
     )
     for await (const event of events) {
       if (isStuck(event)) throw stuck(started.id, event)
-      if (!json) line.show(`${started.kind}: ${saying(event)}`)
+      if (!json) line.show(`${doing(started.kind)}: ${saying(event)}`)
     }
   } catch (error) {
     if (!terminal.interrupted.aborted) throw error

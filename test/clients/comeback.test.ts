@@ -76,7 +76,7 @@ describe('a story', () => {
     const a = await comeback(['snapshot', 'create', 'web', 'before upgrade'])
     expect(a).toMatchObject({ code: 0 })
     expect(a.out).toMatch(/^Taken: [0-9a-f-]{36}\n$/)
-    expect(a.err).toMatch(/take-points: record points done/)
+    expect(a.err).toMatch(/snapshot: record points done/)
     expect((await comeback(['snapshot', 'create', 'web', 'after', '--consistency', 'crash'])).code).toBe(0)
 
     const preflight = await comeback(['preflight', 'web', 'before upgrade'])
@@ -122,7 +122,7 @@ describe('a story', () => {
       items: { id: string }[]
     }
     const shown = await comeback(['operations', 'show', operations.items.at(-1)?.id ?? ''])
-    expect(shown.out).toMatch(/kind +create-instance\n/)
+    expect(shown.out).toMatch(/kind +create instance\n/)
     expect((await comeback(['safety'])).out).toMatch(/vda/)
     const watched = await comeback(['watch', operations.items[0]?.id ?? '', '-o', 'json'])
     const types = watched.out

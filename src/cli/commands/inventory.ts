@@ -3,7 +3,7 @@ import type { InstanceView } from '../../../contract/instances.ts'
 import type { VolumeView } from '../../../contract/volumes.ts'
 import { type Adder, action, count, examples, type Waiting, waitable } from '../command.ts'
 import { findInstance, findVolume } from '../find.ts'
-import { fields, size, table, when } from '../output.ts'
+import { doing, fields, size, table, when } from '../output.ts'
 import { awaitEnd, mustBeDone } from '../progress.ts'
 import type { Session } from '../session.ts'
 
@@ -54,7 +54,14 @@ async function listInstances(session: Session, options: ListOptions): Promise<vo
   session.print(page, ({ items }) =>
     table(
       ['id', 'name', 'state', 'busy with', 'flavor', 'addresses', 'disks', 'host'],
-      items.map((one) => [one.id, one.name, stateOf(one), one.busy_with?.kind, one.flavor.name, ...places(one)]),
+      items.map((one) => [
+        one.id,
+        one.name,
+        stateOf(one),
+        one.busy_with && doing(one.busy_with.kind),
+        one.flavor.name,
+        ...places(one),
+      ]),
     ),
   )
 }
@@ -73,7 +80,7 @@ async function showInstance(session: Session, _options: object, name: string): P
       id: one.id,
       name: one.name,
       state: stateOf(one),
-      'busy with': one.busy_with ? `${one.busy_with.kind} (${one.busy_with.operation})` : null,
+      'busy with': one.busy_with ? `${doing(one.busy_with.kind)} (${one.busy_with.operation})` : null,
       fault: one.fault,
       flavor: `${one.flavor.name} (${one.flavor.vcpus} CPU, ${one.flavor.ram_mib} MiB)`,
       addresses: one.addresses.join(' '),
@@ -95,7 +102,7 @@ async function listVolumes(session: Session, options: ListOptions): Promise<void
         one.name,
         size(one.size_bytes),
         one.state,
-        one.busy_with?.kind,
+        one.busy_with && doing(one.busy_with.kind),
         attachment(one),
         one.snapshots,
       ]),

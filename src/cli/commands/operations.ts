@@ -5,7 +5,7 @@ import { operationStateNames } from '../../../contract/operations.ts'
 import { type Adder, action, count, examples } from '../command.ts'
 import { exitCodes, Stop, usage } from '../exit.ts'
 import { findInstance, isId } from '../find.ts'
-import { clean, duration, fields, table, when } from '../output.ts'
+import { clean, doing, duration, fields, table, when } from '../output.ts'
 import { awaitEnd, eventLine, mustBeDone } from '../progress.ts'
 import type { Session } from '../session.ts'
 
@@ -67,7 +67,15 @@ async function list(session: Session, { active, instance, state, allProjects, li
   session.print(page, ({ items }) =>
     table(
       ['id', 'kind', 'state', 'instance', 'started', 'took', 'problem'],
-      items.map((one) => [one.id, one.kind, one.state, one.instance, when(one.created_at), took(one), one.problem?.message]),
+      items.map((one) => [
+        one.id,
+        doing(one.kind),
+        one.state,
+        one.instance,
+        when(one.created_at),
+        took(one),
+        one.problem?.message,
+      ]),
     ),
   )
 }
@@ -83,7 +91,7 @@ function draw(operation: OperationWithSteps): string {
   const { id, kind, state, instance, request_id, created_at, ended_at, problem, warnings, steps } = operation
   const facts = fields({
     id,
-    kind,
+    kind: doing(kind),
     state,
     instance,
     request: request_id,
