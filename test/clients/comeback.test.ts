@@ -51,12 +51,13 @@ function comeback(args: readonly string[], { env = signedInAs('alice'), interrup
   })
   let out = ''
   let err = ''
+  let interrupted = false
   child.stdout.on('data', (chunk: Buffer) => {
     out += chunk
   })
   child.stderr.on('data', (chunk: Buffer) => {
     err += chunk
-    if (interruptAfter?.test(err)) child.kill('SIGINT')
+    if (interruptAfter?.test(err) && !interrupted) interrupted = child.kill('SIGINT')
   })
   return new Promise((resolve, reject) => {
     child.on('error', reject)
