@@ -13,7 +13,7 @@ const programs = {
 
 await orExplain(async () => {
   if (process.argv[2] === 'need') {
-    await ensurePackages([{ package: 'no-such-package', why: 'cannot be had', files: ['/nonexistent'] }])
+    await ensurePackages([{ package: 'no-such-package', why: 'cannot be had', files: ['/no/such/file'] }])
   }
   const settings = { controller: controllerConfig(), agent: agentConfig() }
   if (process.argv[2] === 'down') {
