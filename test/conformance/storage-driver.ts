@@ -37,8 +37,11 @@ export function storageDriverConformance(name: string, open: () => Promise<TestP
       driver = pool.driver
     })
     afterEach(async () => {
-      await pool.check()
-      await pool.close()
+      try {
+        await pool.check()
+      } finally {
+        await pool.close()
+      }
     })
     const point = async (content: Record<number, number>) => {
       const layer = await makeLayer(pool, null, size)

@@ -20,9 +20,12 @@ describe.skipIf(whyNot !== null)(`after a power cut${whyNot === null ? '' : ` (l
     pool = await qcow2Pool({ directory: join(disk.mountpoint, 'pool') })
   })
   afterEach(async () => {
-    await pool.check()
-    await pool.close()
-    await disk.end()
+    try {
+      await pool.check()
+    } finally {
+      await pool.close()
+      await disk.end()
+    }
   })
 
   const isWritable = async (layer: LayerId) => ((await stat(pool.driver.files.layer(layer))).mode & 0o200) !== 0

@@ -19,7 +19,7 @@ export const rounds: readonly (readonly Group[])[] = [
     { name: 'architecture', needs: [], about: 'one-way imports, sizes' },
     { name: 'unit', needs: machines, about: 'beside their subjects' },
     { name: 'conformance', needs: machines, about: 'what every storage driver passes' },
-    { name: 'crash', needs: database, about: 'every saga at every crash point' },
+    { name: 'crash', needs: machines, about: 'every saga at every crash point, kills and power cuts of the storage' },
     { name: 'stories', needs: database, about: 'whole stories, with storage and hosts in memory' },
   ],
   [
