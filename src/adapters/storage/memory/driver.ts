@@ -158,7 +158,13 @@ export class MemoryDriver implements StorageDriver {
 
   /** For tests: all that the pool holds, as plain data. */
   state(): unknown {
-    return structuredClone({ layers: this.#layers, holds: this.#holds, writers: this.#writers, blobs: this.#blobs, uploads: this.#uploads })
+    return structuredClone({
+      layers: this.#layers,
+      holds: this.#holds,
+      writers: this.#writers,
+      blobs: this.#blobs,
+      uploads: this.#uploads,
+    })
   }
 
   /** For tests: another pool that holds the same; nobody has its layers open for writing. */
