@@ -16,7 +16,7 @@ export async function awaitEnd(session: Session, started: Pick<OperationView, 'i
       { signal: terminal.interrupted },
     )
     for await (const event of events) {
-      if (isStuck(event)) throw stuck(started.id, event)
+      if (isStuck(event) && !(await hasEnded(session, started.id))) throw stuck(started.id, event)
       if (!json) line.show(`${doing(started.kind)}: ${saying(event)}`)
     }
   } catch (error) {
@@ -43,13 +43,22 @@ export function mustBeDone(operation: OperationView): OperationView {
   throw failed(code, `Operation ${operation.id} is ${operation.state}: ${clean(why)}`)
 }
 
+type OperationId = OperationView['id']
+
 const isStuck = ({ type, data }: OperationEventView) => type === 'step' && data['state'] === 'stuck'
 
-const stuck = (id: string, event: OperationEventView) =>
+/** The stream begins with the first event: being stuck may be long over. */
+async function hasEnded({ client }: Session, id: OperationId): Promise<boolean> {
+  const { ended_at } = await client.call(endpoints.showOperation, { params: { operation: id } })
+  return ended_at !== null
+}
+
+const stuck = (id: OperationId, { data }: OperationEventView) =>
   new Stop(
     exitCodes.stuck,
     'stuck',
-    `Operation ${id} is stuck: ${saying(event)}. It is retried and keeps its locks; an administrator can end it with: comeback operations force-end ${id}`,
+    `Operation ${id} is stuck at ${words(data['step'])}: ${clean(messageOf(data['problem']) ?? 'no reason is known.')} ` +
+      `It is retried and keeps its locks; an administrator can end it with: comeback operations force-end ${id}`,
   )
 
 /** An event in words. */

@@ -16,8 +16,16 @@ let folder: string
 /** While it is set, a machine is not started. */
 let gate: Promise<void> | null = null
 
+/** While it is set, machines are neither stopped nor started. */
+let broken = false
+
 class GatedHost extends MemoryHost {
+  override async stopMachine(...how: Parameters<MemoryHost['stopMachine']>) {
+    if (broken) throw new Error('broken on purpose')
+    return await super.stopMachine(...how)
+  }
   override async startMachine(spec: MachineSpec): Promise<void> {
+    if (broken) throw new Error('broken on purpose')
     await gate
     await super.startMachine(spec)
   }
@@ -177,6 +185,23 @@ describe('how it ends is said by the exit code', () => {
     expect((await comeback(['instances'], { env: { ...signedInAs('alice'), OS_PASSWORD: 'wrong' } })).code).toBe(4)
     expect((await comeback(['audit'])).code).toBe(4)
     expect((await comeback(['snapshot', 'create', 'plain', 'B'], { env: signedInAs('ruth') })).code).toBe(4)
+  })
+
+  test('5: stuck, until an administrator ends it', async () => {
+    await server.user('chief', 'blue', 'admin')
+    const id = await server.instance(alice, 'stuck', 1)
+    await comeback(['snapshot', 'create', 'stuck', 'A'])
+    broken = true
+    const ran = await comeback(['rollback', 'stuck', 'A'])
+    expect(ran.code).toBe(5)
+    const [, operation = ''] = /comeback operations force-end (\S+)/.exec(ran.err) ?? []
+    expect((await comeback(['operations', '--state', 'stuck'])).out).toContain(operation)
+    expect((await comeback(['operations', 'force-end', operation])).code).toBe(4)
+    const ended = await comeback(['operations', 'force-end', operation], { env: signedInAs('chief') })
+    broken = false
+    expect(ended).toMatchObject({ err: '', code: 0, out: `Operation ${operation} is quarantined.\n` })
+    expect(await comeback(['watch', operation])).toMatchObject({ code: 1, err: expect.stringMatching(/is quarantined/) })
+    expect((await server.operations.holders([`instance:${id}`])).size).toBe(0)
   })
 
   test('130: interrupted while it waits; the operation goes on', async () => {

@@ -1,4 +1,6 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { Option } from 'commander'
+import { Refused } from '../../../contract/client.ts'
 import { endpoints } from '../../../contract/index.ts'
 import type { OperationEventView, OperationView, OperationWithSteps } from '../../../contract/operations.ts'
 import { operationStateNames } from '../../../contract/operations.ts'
@@ -50,6 +52,20 @@ export const operationCommands: Adder = (program, terminal) => {
 function mustBeId(text: string): string {
   if (isId(text)) return text
   throw usage(`'${clean(text)}' is not the id of an operation; see: comeback operations`)
+}
+
+const restsWithinMs = 30_000
+
+/** A stuck operation is tried again now and then, and cannot be ended in the middle of that. */
+async function whenItRests<Value>(attempt: () => Promise<Value>): Promise<Value> {
+  for (const until = Date.now() + restsWithinMs; ; await wait(200)) {
+    try {
+      return await attempt()
+    } catch (error) {
+      const passing = error instanceof Refused && error.facts['state'] === 'undoing'
+      if (!passing || Date.now() > until) throw error
+    }
+  }
 }
 
 type ListOptions = { active?: boolean; instance?: string; state?: OperationView['state']; allProjects?: boolean; limit: number }
@@ -122,7 +138,7 @@ async function forceEnd(session: Session, id: string): Promise<void> {
   await session.confirm(
     `Operation ${id} will be ended where it is. Its layers are set aside; look at the disks before they are used again.`,
   )
-  const operation = await session.client.call(endpoints.forceEndOperation, { params: { operation: id } })
+  const operation = await whenItRests(() => session.client.call(endpoints.forceEndOperation, { params: { operation: id } }))
   session.print(operation, ({ state }) => `Operation ${id} is ${state}.`)
 }
 
