@@ -80,6 +80,20 @@ export async function rotate(file: string): Promise<void> {
   }
 }
 
+/**
+ * The agent passes large uploads on; what it allocated for them goes back to the host at once instead of being kept for the next
+ * (131 MiB resident after some uploads without these, 93 with them).
+ */
+const memory: Readonly<Record<Service, Readonly<Record<string, string>>>> = {
+  agent: {
+    NODE_OPTIONS: '--max-semi-space-size=1',
+    MALLOC_ARENA_MAX: '1',
+    MALLOC_MMAP_THRESHOLD_: '32768',
+    MALLOC_TRIM_THRESHOLD_: '65536',
+  },
+  controller: {},
+}
+
 /** Starts a service in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it. */
 export async function startService(
   service: Service,
@@ -94,7 +108,7 @@ export async function startService(
     const child = spawn(process.execPath, [program], {
       detached: true,
       cwd: '/',
-      env: { NODE_COMPILE_CACHE: compiled, ...process.env, ...env },
+      env: { NODE_COMPILE_CACHE: compiled, ...memory[service], ...process.env, ...env },
       stdio: ['ignore', log.fd, log.fd],
     })
     const ended = new Promise<string>((resolve) => {
