@@ -10,7 +10,8 @@
  *
  * The direction is that which copies less: pushing the few blocks of a young head down took 0.05 s where pulling 3 GiB up
  * took 10 s. A layer is never merged into, over or away while it has another child, a reader, or more than one running
- * machine above it (a merge goes through the one QEMU that has the files open).
+ * machine above it (a merge goes through the one QEMU that has the files open). Only heads are pushed, and none that is smaller
+ * than the layer below: it hides a tail which the push would bring back.
  */
 import type { Bytes, LayerId } from './ids.ts'
 import { chainOf, type Forest, indexOf } from './layers.ts'
@@ -52,6 +53,9 @@ export function planMerges(forest: Forest, facts: MergeFacts): PlannedMerge[] {
   const touched = new Set<LayerId>()
   const plan: PlannedMerge[] = []
 
+  /** A push takes away the upper layer's name. One with points might just be built upon; a head is its volume's alone. */
+  const isPlainHead = (id: LayerId): boolean => forest.heads.has(id) && index.pointsIn(id).length === 0
+
   for (const { id: lower, sizeBytes } of forest.layers) {
     const [upper, ...others] = index.childrenOf(lower)
     if (upper === undefined || others.length > 0 || forest.heads.has(lower)) continue
@@ -62,8 +66,7 @@ export function planMerges(forest: Forest, facts: MergeFacts): PlannedMerge[] {
 
     const pull = facts.allocated[lower] ?? 0
     const push = facts.allocated[upper.id] ?? 0
-    // A smaller layer above a larger one hides the tail, which a push would bring back.
-    const mayPush = facts.directions.includes('push') && upper.sizeBytes >= sizeBytes
+    const mayPush = facts.directions.includes('push') && isPlainHead(upper.id) && upper.sizeBytes >= sizeBytes
     const direction = mayPush && push < pull ? 'push' : 'pull'
     const merge: Merge = { lower, upper: upper.id, base: index.parentOf(lower), direction }
     plan.push({ merge, cost: direction === 'push' ? push : pull, through: machines[0]?.head ?? null })

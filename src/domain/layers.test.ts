@@ -7,8 +7,8 @@ import { chainOf, type Forest, lineVerdict, retainedOn } from './layers.ts'
 const layer = (name: string) => asId<LayerId>(name)
 const point = (name: string) => asId<PointId>(`${name}.`)
 
-/** `b<a` is a layer b made from the point of a. Heads and wanted points by layer name. */
-function forest(lines: string, { heads = '', wanted = '', sizes = {} as Record<string, number> } = {}): Forest {
+/** `b<a` is a layer b made from the point of a. Heads, wanted points, and points that are just there, by layer name. */
+function forest(lines: string, { heads = '', wanted = '', marked = '', sizes = {} as Record<string, number> } = {}): Forest {
   const pairs = lines.split(' ').map((pair) => pair.split('<') as [string, string?])
   const names = (text: string) => text.split('').filter(Boolean)
   return {
@@ -17,7 +17,9 @@ function forest(lines: string, { heads = '', wanted = '', sizes = {} as Record<s
       parent: parent === undefined ? null : point(parent),
       sizeBytes: sizes[id] ?? 100,
     })),
-    points: pairs.map(([id]) => ({ id: point(id), layer: layer(id) })),
+    points: pairs
+      .filter(([id]) => pairs.some(([, parent]) => parent === id) || names(wanted + marked).includes(id))
+      .map(([id]) => ({ id: point(id), layer: layer(id) })),
     heads: new Set(names(heads).map(layer)),
     wanted: new Set(names(wanted).map(point)),
   }
@@ -56,7 +58,7 @@ describe('what may be removed', () => {
     expect(removableLayers(forest('a b<a c<a'))).toEqual(['b', 'c', 'a'])
   })
   test('a point inside a layer that stays may go when nothing was made from it', () => {
-    expect(removablePoints(forest('a b<a', { heads: 'ab' }))).toEqual(['b.'])
+    expect(removablePoints(forest('a b<a', { heads: 'ab', marked: 'b' }))).toEqual(['b.'])
   })
 })
 
@@ -73,6 +75,10 @@ describe('what is merged', () => {
     const young = { allocated: { [layer('a')]: 3000, [layer('b')]: 1 } }
     expect(planOf(forest('a b<a', { heads: 'b' }), young)).toEqual(['ab push'])
     expect(planOf(forest('a b<a', { heads: 'b' }), { ...young, directions: ['pull'] })).toEqual(['ab pull'])
+  })
+  test('upwards when the upper layer has a point: somebody might just be building upon it', () => {
+    const young = { allocated: { [layer('a')]: 3000, [layer('b')]: 1 } }
+    expect(planOf(forest('a b<a', { wanted: 'b' }), young)).toEqual(['ab pull'])
   })
   test('upwards when the upper layer is smaller: it hides what lies beyond its end', () => {
     const young = { allocated: { [layer('a')]: 3000, [layer('b')]: 1 } }

@@ -108,7 +108,8 @@ export interface StorageDriver {
   grow(layer: LayerId, size: Bytes): Promise<void>
   /**
    * Merges two layers that no running machine has open. Safe to be killed at any moment and repeated; aborting it is no more
-   * than that. Once it has resolved, the layer that goes is gone: the rows must follow.
+   * than that. After a `pull` both layers read as before, and `lower` waits to be removed. A `push` has taken `upper` away: what
+   * is in `lower` may be written from then on, and the rows must follow.
    */
   merge(merge: Merge, signal?: AbortSignal): Promise<void>
   /** Takes the layers' own write locks and keeps them until `release`, also over an agent's death. Refused while anybody writes. */

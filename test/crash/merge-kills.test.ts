@@ -93,6 +93,7 @@ async function mergeUntilDone(stage: Stage, runtime: string): Promise<LayerId[]>
       await pause(25)
     }
   }
+  await driver.remove(stage.merge.direction === 'pull' ? stage.merge.lower : stage.merge.upper)
   const { layers, unfinished, foreign } = await driver.survey()
   expect([unfinished, foreign]).toEqual([[], []])
   for (const { layer } of layers) await run('qemu-img', ['check', '-q', '-f', 'qcow2', driver.files.layer(layer)])

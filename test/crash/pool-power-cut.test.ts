@@ -142,6 +142,9 @@ describe.skipIf(whyNot !== null)(`after a power cut${whyNot === null ? '' : ` (l
     await pool.driver.merge(merge)
     await disk.losePower()
     expect(await pool.read(child)).toEqual(before)
+    await pool.driver.remove(direction === 'pull' ? lower : upper)
+    await disk.losePower()
+    expect(await pool.read(child)).toEqual(before)
     const left = direction === 'pull' ? upper : lower
     expect((await layers()).sort()).toEqual([base, left, child].sort())
     expect(await unfinished()).toEqual([])

@@ -135,6 +135,7 @@ export class ForestPlayer {
     await driver.merge(planned.merge)
     this.forest = afterMerge(this.forest, planned.merge)
     const { lower, upper, direction } = planned.merge
+    await driver.remove(direction === 'pull' ? lower : upper)
     if (direction === 'push') for (const volume of this.volumes) if (volume.head === upper) volume.head = lower
     return true
   }

@@ -40,6 +40,7 @@ export function mergeInMemory(layers: Layers, merge: Merge, pointsPerLayer: 'one
   const goes = merge.direction === 'pull' ? merge.lower : merge.upper
   if (!layers.has(goes)) return
   const [lower, upper] = [layers.get(merge.lower), layers.get(merge.upper)]
+  if (upper && merge.direction === 'pull' && (upper.parent?.layer ?? null) === merge.base) return // done before
   if (lower === undefined || upper === undefined || upper.parent?.layer !== merge.lower) {
     throw refuse.hostFailure({ what: `layers ${merge.lower} and ${merge.upper} do not lie upon each other` })
   }
@@ -52,5 +53,5 @@ export function mergeInMemory(layers: Layers, merge: Merge, pointsPerLayer: 'one
   if (merge.direction === 'pull') pull(lower, upper)
   else if (pointsPerLayer === 'one') push(layers, merge, lower, upper)
   else throw refuse.hostFailure({ what: 'storage that keeps many points in a layer merges upwards only' })
-  layers.delete(goes)
+  if (merge.direction === 'push') layers.delete(merge.upper)
 }

@@ -246,7 +246,6 @@ export class Qcow2Driver implements StorageDriver {
         owner: this.#owner,
         pool: this.pool,
         isOpen: (layer) => this.#holds.isTaken(layer, 'write'),
-        remove: (layer) => this.remove(layer),
       },
       merge,
       signal,

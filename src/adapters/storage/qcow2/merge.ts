@@ -5,10 +5,10 @@
  *   begin   what must be said on the storage before the first byte moves
  *   copy    by `qemu-img`, writethrough: without it the header names the new backing file before the tables that lead to the
  *           copied clusters are on the disk, and a kill in between loses them silently
- *   finish  names, records, and the source's removal
+ *   finish  names and records; of a push, also the removal of what was pushed
  *
  * `pull` changes nothing that is seen until its end: `upper` reads the same upon `lower` and upon `base`, and `lower` is
- * whole until the proof. What a kill leaves is told by `upper`'s header.
+ * whole throughout, and stays until somebody removes it. What a kill leaves is told by `upper`'s header.
  *
  * `push` destroys `lower`'s own content, so it can only go forward. The marker `<upper>.pushing`, written before the first
  * byte, says so and goes last:
@@ -43,7 +43,6 @@ export type MergePlace = {
   readonly pool: string
   /** Whether any process has the layer open. */
   readonly isOpen: (layer: LayerId) => Promise<boolean>
-  readonly remove: (layer: LayerId) => Promise<void>
 }
 
 const isFrozenRole = (record: LayerRecord | null): boolean => record?.role === 'frozen' || record?.role === 'image'
@@ -88,7 +87,7 @@ export class Merging {
     await this.#tidyTables(direction === 'pull' ? upper : lower)
   }
 
-  /** Records and names; then the source goes. Its content must be in the target, and durable. */
+  /** Records and names; a pushed layer goes. The source's content must be in the target, and durable. */
   async finish(): Promise<void> {
     const { lower, upper, base, direction } = this.#merge
     if (direction === 'push') return this.#finishPush()
@@ -97,7 +96,6 @@ export class Merging {
     if (upperRecord.parent?.layer === lower) await writeRecordFile(this.#files, recordAfterPull(upperRecord, lowerRecord))
     await this.#settleAccess(upper, upperRecord)
     await removeDurably(this.#files.pushing(upper)) // of a push that was given up
-    await this.#place.remove(lower)
   }
 
   /** What a kill after the source's removal left behind. */
