@@ -27,6 +27,7 @@ export const stop: Action = async ({ needs, request, reply, caller, id, body }) 
   read(nothing, body)
   const { operation } = await needs.commands.stopInstance(caller, instance.id, usualStop)
   request.audited.operation = operation
+  await settled(needs.operations, operation)
   reply.code(202)
 }
 
@@ -36,5 +37,6 @@ export const reboot: Action = async ({ needs, request, reply, caller, id, body }
   const how = type === 'HARD' ? ({ mode: 'hard', graceSeconds: 0 } as const) : usualStop
   const { operation } = await needs.commands.rebootInstance(caller, instance.id, how)
   request.audited.operation = operation
+  await settled(needs.operations, operation)
   reply.code(202)
 }
