@@ -23,7 +23,7 @@ const hanging = (claims: Claims): Claims => ({
   onDue: () => () => {},
 })
 
-test('a controller that hung finds its operation done by another, and changes nothing when it wakes', async () => {
+test('a controller that hung changes nothing when it wakes, whether the other has ended or not', async () => {
   const engine = engineOn(database, { toy })
   const gate = Promise.withResolvers<void>()
   const asleep = toyWorld({ second: () => gate.promise })
@@ -36,16 +36,19 @@ test('a controller that hung finds its operation done by another, and changes no
   engine.work({ worldFor: () => asleep, claims: once, leaseMs: 150 })
   await expect.poll(() => asleep.told).toContain('second')
 
-  const awake = toyWorld()
+  const tidied = Promise.withResolvers<void>()
+  const awake = toyWorld({ tidy: () => tidied.promise })
   engine.work({ worldFor: () => awake })
-  expect((await engine.operations.ended(id, AbortSignal.timeout(30_000))).state).toBe('done')
-  expect(awake.told).toEqual(['second', 'record', 'tidy'])
-
+  await expect.poll(() => awake.told, { timeout: 20_000 }).toEqual(['second', 'record', 'tidy'])
   gate.resolve()
   await expect
     .poll(() => engine.log.lines.map(({ message }) => message))
     .toContain('operation was taken over by another worker')
   expect(asleep.told).toEqual(['first', 'look', 'second'])
+
+  tidied.resolve()
+  expect((await engine.operations.ended(id, AbortSignal.timeout(30_000))).state).toBe('done')
+  expect(awake.told).toEqual(['second', 'record', 'tidy'])
   expect(await recordsOf(database.db, id)).toBe(1)
 })
 

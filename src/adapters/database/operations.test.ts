@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { sql } from 'kysely'
 import { beforeAll, expect, onTestFinished, test } from 'vitest'
 import { makeDatabase, type TestDatabase } from '../../../test/support/database.ts'
@@ -5,6 +6,7 @@ import { type InstanceId, newId, type OperationId, type ProjectId, type UserId }
 import type { Lock, Origin } from '../../domain/operation.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { Operations } from '../../ports/operations.ts'
+import { appendEvent } from './append-event.ts'
 import { createClaims } from './claims.ts'
 import { listen } from './listen.ts'
 import { createOperations } from './operations.ts'
@@ -183,6 +185,35 @@ test('who watches events sees every one once and in order, whoever writes at the
   await watching
   expect(seen).toEqual(seen.toSorted((a, b) => a - b))
   expect(new Set(seen).size).toBe(60)
+})
+
+test('an event is not seen before one with a smaller number, however slowly that is written', async () => {
+  const project = newId<ProjectId>()
+  const { id: slow } = await begin([], { origin: origin({ projectId: project }) })
+  const { id: quick } = await begin([], { origin: origin({ projectId: project }) })
+  const seen: OperationId[] = []
+  const enough = new AbortController()
+  const watching = (async () => {
+    for await (const { operation, type } of operations.events({ project, after: 0 }, enough.signal)) {
+      if (type === 'progress') seen.push(operation)
+    }
+  })()
+  const written = Promise.withResolvers<void>()
+  const gate = Promise.withResolvers<void>()
+  const first = database.db.transaction().execute(async (tx) => {
+    await appendEvent(tx, slow, { type: 'progress', data: {} })
+    written.resolve()
+    await gate.promise
+  })
+  await written.promise
+  const second = database.db.transaction().execute((tx) => appendEvent(tx, quick, { type: 'progress', data: {} }))
+  await wait(300)
+  expect(seen).toEqual([])
+  gate.resolve()
+  await Promise.all([first, second])
+  await expect.poll(() => seen).toEqual([slow, quick])
+  enough.abort()
+  await watching
 })
 
 test('lists page backwards in time', async () => {
