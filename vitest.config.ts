@@ -17,6 +17,8 @@ const group = (name: string, include: string[], options: { isolate?: boolean; se
 export default defineConfig({
   test: {
     globalSetup: ['test/support/global.ts'],
+    // The machine may be busy; what is waited for comes, or the test's own deadline does.
+    expect: { poll: { timeout: 15_000 } },
     pool: 'forks',
     maxWorkers: 2,
     projects: [

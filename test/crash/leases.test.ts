@@ -33,9 +33,14 @@ test('a controller that hung changes nothing when it wakes, whether the other ha
     ...hanging(claims),
     claim: async (known) => (claimed ? [] : claims.claim(known, 1).finally(() => (claimed = true))),
   })
-  engine.work({ worldFor: () => asleep, claims: once, leaseMs: 150 })
+  engine.work({ worldFor: () => asleep, claims: once })
   await expect.poll(() => asleep.told).toContain('second')
 
+  await database.db
+    .updateTable('operations')
+    .set({ lease_until: new Date(0) })
+    .where('id', '=', id)
+    .execute()
   const tidied = Promise.withResolvers<void>()
   const awake = toyWorld({ tidy: () => tidied.promise })
   engine.work({ worldFor: () => awake })

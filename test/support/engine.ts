@@ -50,7 +50,7 @@ export function engineOn(database: TestDatabase, sagas: Readonly<Record<string, 
     operations,
     listener,
     log,
-    work({ leaseMs = 3_000, claims = (same: Claims) => same, ...wanted } = {}) {
+    work({ leaseMs = 30_000, claims = (same: Claims) => same, ...wanted } = {}) {
       const worker = startWorker({
         claims: claims(createClaims({ db, listener, owner: `worker ${++workers}`, leaseMs })),
         sagas,

@@ -90,7 +90,7 @@ export async function tell(begun: Begun, database: TestDatabase, story: Story, f
   return { ending, state, world, life: first, warnings: operation?.warnings.length ?? 0 }
 }
 
-/** One life of a controller; false when there was nothing left to do. */
+/** One life of a controller; false when nothing is left to do. */
 async function live(begun: Begun, database: TestDatabase, saga: AnySaga, world: MemoryWorld, life: Life): Promise<boolean> {
   const { claims } = begun.kit
   const claim = (await claims.claim([saga], 10)).find(({ operation }) => operation === begun.operation)
@@ -98,7 +98,7 @@ async function live(begun: Begun, database: TestDatabase, saga: AnySaga, world: 
   const { operation, epoch, requestId } = claim
   const ticket = { operation, epoch, requestId, resourceOfFence: `operation:${operation}` }
   try {
-    await execute({
+    const ending = await execute({
       ...undisturbed,
       saga,
       claim,
@@ -110,6 +110,7 @@ async function live(begun: Begun, database: TestDatabase, saga: AnySaga, world: 
       log: quietLog(),
       pace: hastyPace,
     })
+    return ending === 'stuck'
   } catch (error) {
     if (!(error instanceof Crash || error instanceof LeaseLost)) throw error
   }
