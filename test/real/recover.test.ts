@@ -62,7 +62,9 @@ test('a dump taken three rollbacks ago: nothing starts on old disks, and recover
   const shell = box.shell(id)
   const contentA = await writeContent(shell, 'A')
   const a = await cloud.snapshotServer(id, 'A')
+  await cloud.stopServer(id)
   const dump = await nextDump()
+  await cloud.startServer(id)
 
   await writeContent(shell, 'first')
   await cloud.rollBack(id, a)
