@@ -79,6 +79,8 @@ test.each([
   expect(server).not.toHaveProperty('fault')
   expect(await portrait(box, cloud, id)).toEqual(before)
   expect(await snapshotsOf()).toEqual(listed)
+  const { ports } = await cloud.get<{ ports: { status: string }[] }>(`/network/v2.0/ports?device_id=${id}`)
+  expect(ports.map(({ status }) => status)).toEqual([power === 'on' ? 'ACTIVE' : 'DOWN'])
   if (power === 'off') expect(await box.pids('machines')).toEqual([])
   else expect(await readContent(box.shell(id))).toBe(target.content)
 })

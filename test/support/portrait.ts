@@ -25,9 +25,11 @@ export async function portrait(box: Installation, cloud: OpenStack, id: string):
   const volumeViews = await Promise.all(
     volumes.map((volume) => cloud.get<{ volume: Row }>(cloud.volumePath(`/volumes/${volume}`))),
   )
+  // Whether a port is up follows from whether its machine is.
+  const { ports } = await cloud.get<{ ports: Row[] }>(`/network/v2.0/ports?device_id=${id}`)
   return {
     server: without(server, changing),
-    ports: await cloud.get(`/network/v2.0/ports?device_id=${id}`),
+    ports: ports.map((port) => without(port, ['status'])),
     interfaces: await at('/os-interface'),
     addresses: await at('/ips'),
     attachments: await at('/os-volume_attachments'),

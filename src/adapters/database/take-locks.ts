@@ -55,8 +55,8 @@ async function requirePoolsKnown(tx: Tx, wanted: readonly Lock[]): Promise<void>
     wanted.flatMap(({ resource }) => (resource.startsWith(`${kind}:`) ? resource.slice(kind.length + 1) : []))
   const { rows } = await sql<{ name: string }>`
     select name from pools where ahead_since is not null and (
-      id in (select pool_id from volumes where id = any(${idsOf('volume')}::uuid[]))
-      or id in (select pool_id from layers where id = any(${idsOf('layer')}::uuid[])))`.execute(tx)
+      id in (select pool_id from volumes where id::text = any(${idsOf('volume')}::text[]))
+      or id in (select pool_id from layers where id::text = any(${idsOf('layer')}::text[])))`.execute(tx)
   const [pool] = rows
   if (pool) throw refuse.poolAhead({ pool: pool.name })
 }
