@@ -85,6 +85,12 @@ test('a finish that keeps failing becomes a warning of a done operation', async 
   expect(operation).toMatchObject({ state: 'done', result: { tidy: null }, warnings: [{ code: 'hostFailure' }] })
 })
 
+test('a finish waits longer for a host that is away than its own attempts', async () => {
+  const { world, operation } = await runToy({ tidy: failing(4, unreachable) })
+  expect(world.told.filter((what) => what === 'tidy')).toHaveLength(5)
+  expect(operation).toMatchObject({ state: 'done', result: { tidy: 'tidy went well' }, warnings: [] })
+})
+
 test('a step whose outcome is unknown is repeated until it is known', async () => {
   const { world, operation } = await runToy({ second: failing(2, unreachable) })
   expect(world.told).toEqual(['first', 'look', 'second', 'second', 'second', 'record', 'tidy'])

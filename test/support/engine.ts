@@ -13,7 +13,7 @@ import { startWorker, type Worker, type WorkerOptions } from '../../src/sagas/en
 import type { TestDatabase } from './database.ts'
 import { quietLog } from './quiet-log.ts'
 
-export const fastPace: Pace = { attempts: 3, waitMs: () => 5 }
+export const fastPace: Pace = { attempts: 3, finishAttempts: 6, waitMs: () => 5 }
 
 export const someone = (more: Partial<Origin> = {}): Origin => ({
   requestId: newId(),

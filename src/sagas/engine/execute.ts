@@ -87,9 +87,12 @@ async function act(run: Run, step: StepOf<'step' | 'finish'>, story: Story, canc
   }
 }
 
-/** A finish is tried a number of times whatever happens; a step is repeated only while its outcome is unknown. */
-const attemptsOf = ({ pace }: Run, step: StepOf<'step' | 'finish'>, error: unknown): number =>
-  step.kind === 'finish' ? step.attempts : isUnknownOutcome(error) ? pace.attempts : 1
+/** A finish is tried a number of times whatever happens; what has an unknown outcome is repeated with more patience. */
+function attemptsOf({ pace }: Run, step: StepOf<'step' | 'finish'>, error: unknown): number {
+  const isUnknown = isUnknownOutcome(error)
+  if (step.kind === 'finish') return isUnknown ? Math.max(step.attempts, pace.finishAttempts) : step.attempts
+  return isUnknown ? pace.attempts : 1
+}
 
 async function commit(run: Run, step: StepOf<'commit'>, story: Story, cancel: AbortSignal): Promise<Problem | null> {
   leaveIfAsked(run)

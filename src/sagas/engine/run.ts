@@ -13,12 +13,19 @@ export type AnyStep = Step<never, never, Tx>
 export type StepOf<Kind extends AnyStep['kind']> = AnyStep & { kind: Kind }
 
 export type Pace = {
-  /** How often a step is tried whose outcome stays unknown. */
+  /** How often a step is tried whose outcome stays unknown, before it is taken back. */
   readonly attempts: number
+  /** How often a finish is: it cannot be taken back, and given up it leaves the storage telling an old story. */
+  readonly finishAttempts: number
   readonly waitMs: (attempt: number) => number
 }
 
-export const defaultPace: Pace = { attempts: 4, waitMs: (attempt) => Math.min(60_000, 250 * 2 ** (attempt - 1)) }
+/** An agent that is restarted answers again within seconds, which a step waits for; a finish waits for some minutes. */
+export const defaultPace: Pace = {
+  attempts: 6,
+  finishAttempts: 12,
+  waitMs: (attempt) => Math.min(60_000, 250 * 2 ** (attempt - 1)),
+}
 
 export type Run = {
   readonly saga: AnySaga
