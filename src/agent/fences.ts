@@ -1,7 +1,8 @@
 /**
  * Keeps former owners of an operation away. Of each resource the highest epoch seen is remembered durably, before the call
  * that brought it acts; a call with a higher one first ends and awaits what lower ones have under way, so that no effect of
- * theirs comes after it.
+ * theirs comes after it. A caller that hung up may still see effects of what it asked for: its next call, also one that only
+ * looks, waits until that is over, so that what it sees stays so.
  */
 import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -11,7 +12,12 @@ import { failpoint } from '../failpoints.ts'
 import type { Fence } from './protocol.ts'
 import { Serial } from './serial.ts'
 
-type Running = { readonly epoch: number; readonly abort: AbortController; readonly over: Promise<unknown> }
+type Running = {
+  readonly epoch: number
+  readonly abort: AbortController
+  readonly hungUp: AbortSignal
+  readonly over: Promise<unknown>
+}
 type Guarded = { seen: number; readonly running: Set<Running>; readonly raising: Serial }
 
 export class Fences {
@@ -40,20 +46,27 @@ export class Fences {
   close = (): Promise<void> => this.#file.close()
 
   /** Does the work if nobody newer has come; its signal is aborted when somebody does. */
-  async admit<T>(fence: Fence, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async admit<T>(fence: Fence, hungUp: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const guarded = this.#guarded(fence.resource)
     if (fence.epoch > guarded.seen) await guarded.raising.run(() => this.#raise(fence, guarded))
+    await this.abandonedEnd(fence)
     if (fence.epoch < guarded.seen)
       throw refuse.staleEpoch({ resource: fence.resource, given: fence.epoch, seen: guarded.seen })
     const abort = new AbortController()
     const result = work(abort.signal)
-    const running = { epoch: fence.epoch, abort, over: result.catch(() => undefined) }
+    const running = { epoch: fence.epoch, abort, hungUp, over: result.catch(() => undefined) }
     guarded.running.add(running)
     try {
       return await result
     } finally {
       guarded.running.delete(running)
     }
+  }
+
+  /** Waits for what runs on for callers who have hung up. */
+  async abandonedEnd({ resource }: Fence): Promise<void> {
+    const abandoned = [...this.#guarded(resource).running].filter(({ hungUp }) => hungUp.aborted)
+    await Promise.all(abandoned.map(({ over }) => over))
   }
 
   async #raise({ resource, epoch }: Fence, guarded: Guarded): Promise<void> {

@@ -142,7 +142,7 @@ export class AgentServer {
       const given = valid<unknown>(args, asked.args)
       // The implementation and its arguments are one row of the table; the compiler forgets that when the name varies.
       const call = this.#host[name] as (args: unknown, context: object) => Promise<unknown>
-      return await this.#fenced(changes, asked.fence, log, (signal) =>
+      return await this.#fenced(changes, asked.fence, hungUp.signal, log, (signal) =>
         call(given, { operation: asked.fence?.operation, signal, hungUp: hungUp.signal }),
       )
     }
@@ -150,7 +150,7 @@ export class AgentServer {
       const pool = poolOf(this.#parts.pools, asId<PoolId>(rest[0] ?? ''))
       const { args, changes } = poolCalls[name]
       const given: unknown[] = valid<unknown[]>(args, asked.args)
-      return await this.#fenced(changes, asked.fence, log, () => callPool(pool.driver, name, given))
+      return await this.#fenced(changes, asked.fence, hungUp.signal, log, () => callPool(pool, name, given))
     }
     throw refuse.notFound({ what: 'Call', id: name })
   }
@@ -158,13 +158,17 @@ export class AgentServer {
   async #fenced(
     changes: boolean,
     given: z.output<typeof fence> | null | undefined,
+    hungUp: AbortSignal,
     log: Logger,
     work: (signal: AbortSignal) => Promise<unknown>,
   ): Promise<unknown> {
-    if (!changes) return await work(this.#closing.signal)
+    if (!changes) {
+      if (given) await this.#parts.fences.abandonedEnd(given)
+      return await work(this.#closing.signal)
+    }
     if (!given) throw refuse.malformed({ why: 'This call changes something and needs a fence.' })
     log.debug(given, 'fenced')
-    return await this.#parts.fences.admit(given, async (signal) => {
+    return await this.#parts.fences.admit(given, hungUp, async (signal) => {
       await failpoint('agent.call.before')
       const result = await work(signal)
       await failpoint('agent.call.after')
