@@ -1,5 +1,6 @@
 /** Brings everything up that is not: attaches to what runs, starts what does not, changes nothing else. */
 import { mkdir } from 'node:fs/promises'
+import { get } from 'node:http'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -126,11 +127,13 @@ const socketAnswers = (path: string): Promise<boolean> =>
     socket.once('connect', () => socket.destroy())
   })
 
+/** Not by fetch: one that was answered by a process that is killed meanwhile has been seen to wait for ever, past its deadline. */
 const isHealthy = (url: string): Promise<boolean> =>
-  fetch(`${url}/healthz`, { signal: AbortSignal.timeout(2_000) }).then(
-    async (answer) => {
-      await answer.body?.cancel()
-      return answer.ok
-    },
-    () => false,
-  )
+  new Promise((resolve) => {
+    const asked = get(`${url}/healthz`, { agent: false }, (answer) => {
+      resolve(answer.statusCode === 200)
+      asked.destroy()
+    })
+    asked.setTimeout(2_000, () => asked.destroy())
+    asked.once('error', () => resolve(false)).once('close', () => resolve(false))
+  })
