@@ -1,9 +1,9 @@
 /** What each call of the protocol does here. */
 import type { z } from 'zod'
+import { isFull } from '../adapters/storage/qcow2/durable.ts'
 import type { OperationId, PoolId } from '../domain/ids.ts'
 import { refuse } from '../domain/refusals.ts'
 import type { HostAgent, HostHello } from '../ports/host-agent.ts'
-import type { StorageDriver } from '../ports/storage-driver.ts'
 import type { LocalPool } from './machines/environment.ts'
 import type { Machines } from './machines/machines.ts'
 import type { HostCall, hostCalls, PoolCall } from './protocol.ts'
@@ -44,7 +44,11 @@ export function poolOf(pools: ReadonlyMap<PoolId, LocalPool>, id: PoolId): Local
 }
 
 /** The arguments were checked against the call's schema, which the compiler holds against the driver's own signature. */
-export async function callPool(driver: StorageDriver, name: PoolCall, args: readonly unknown[]): Promise<unknown> {
+export async function callPool({ driver, name: pool }: LocalPool, name: PoolCall, args: readonly unknown[]): Promise<unknown> {
   const call: (...args: never[]) => Promise<unknown> = driver[name].bind(driver)
-  return await call(...(args as never[]))
+  try {
+    return await call(...(args as never[]))
+  } catch (error) {
+    throw isFull(error) ? refuse.poolFull({ pool }) : error
+  }
 }

@@ -2,13 +2,10 @@
 import { createHash } from 'node:crypto'
 import { open, rename } from 'node:fs/promises'
 import { join } from 'node:path'
-import { sync } from '../adapters/storage/qcow2/durable.ts'
+import { isFull, sync } from '../adapters/storage/qcow2/durable.ts'
 import { refuse } from '../domain/refusals.ts'
 import type { Received } from '../ports/host-agent.ts'
 import type { LocalPool } from './machines/environment.ts'
-
-const isFull = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
 
 export async function receive(pool: LocalPool, name: string, data: AsyncIterable<Uint8Array>): Promise<Received> {
   const directory = join(pool.directory, 'incoming')

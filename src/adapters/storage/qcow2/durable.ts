@@ -48,3 +48,7 @@ export async function removeDurably(path: string): Promise<void> {
   await rm(path, { force: true })
   await sync(dirname(path))
 }
+
+/** Whether a write failed for want of room. */
+export const isFull = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
