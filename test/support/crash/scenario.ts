@@ -37,7 +37,7 @@ import { hastyClock, MemoryWorld } from './memory-world.ts'
 export type PointsPerLayer = 'one' | 'many'
 export type Sagas = Readonly<Record<string, AnySaga>>
 
-export const hastyPace: Pace = { attempts: 4, waitMs: () => 0 }
+export const hastyPace: Pace = { attempts: 4, finishAttempts: 4, waitMs: () => 0 }
 
 const never = new AbortController().signal
 export const undisturbed = { halt: never, stop: never, cancel: never }
