@@ -22,6 +22,7 @@ import { receiveUploads } from './app/uploads.ts'
 import { collectorWatcher } from './app/watchers/collector.ts'
 import { type DumpNeeds, dumpWatcher } from './app/watchers/dump.ts'
 import { hostsWatcher } from './app/watchers/hosts.ts'
+import { housekeepingWatcher } from './app/watchers/housekeeping.ts'
 import { runWatchers, type Watcher } from './app/watchers/loop.ts'
 import { machinesWatcher, systemOrigin } from './app/watchers/machines.ts'
 import { mergerWatcher } from './app/watchers/merger.ts'
@@ -98,6 +99,7 @@ const watchers: Watcher[] = [
   collectorWatcher({ db, operations }, 5_000),
   mergerWatcher({ db, operations, storage: (id) => agents.storage(id) }, 10_000),
   dumpWatcher(dumping, config.dumpSeconds * 1000),
+  housekeepingWatcher(db, 3_600_000),
   ...(isPrivate
     ? [{ name: 'postgres', everyMs: 2_000, look: async () => void (await ensurePostgres(config.privatePostgres)) }]
     : []),

@@ -97,12 +97,13 @@ export async function abandonUpload(db: Db, id: ImageId): Promise<void> {
     .execute()
 }
 
-/** After a start: uploads that a stopped server left behind can be tried again. */
+/** No upload takes a day: what a stopped server left behind can be tried again. */
 export async function abandonOldUploads(db: Db): Promise<void> {
   await db
     .updateTable('images')
     .set({ status: 'queued' })
     .where('status', '=', 'saving')
+    .where('updated_at', '<', sql<Date>`now() - interval '1 day'`)
     .where(sql<boolean>`not exists (select from locks where resource = 'image:' || images.id)`)
     .where('instance_id', 'is', null)
     .execute()
