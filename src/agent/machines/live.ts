@@ -37,15 +37,14 @@ export class LiveMachine {
     const until = performance.now() + deadlineMs
     const left = (): number => Math.max(1, until - performance.now())
     const connect = (name: string): Promise<QmpClient> => connectTo(mark, join(directory, name), left)
-    const control = await connect('control')
-    try {
-      const events = await connect('events')
-      await control.execute('query-status', {}, { deadlineMs: left() })
-      return new LiveMachine(mark, directory, control, events)
-    } catch (error) {
-      control.close()
-      throw error
+    const both = await Promise.allSettled([connect('control'), connect('events')])
+    const [control, events] = both
+    if (control.status === 'fulfilled' && events.status === 'fulfilled') {
+      await control.value.execute('query-status', {}, { deadlineMs: left() })
+      return new LiveMachine(mark, directory, control.value, events.value)
     }
+    for (const one of both) if (one.status === 'fulfilled') one.value.close()
+    throw new Error('QEMU did not answer', { cause: both.find(({ status: how }) => how === 'rejected') })
   }
 
   /** `running`, `paused`, `io-error`, `shutdown`, …: QEMU's own words. */

@@ -102,7 +102,6 @@ export async function stopMachine(
   await failpoint('agent.stop.before-quit')
   await machine.end(live)
   await failpoint('agent.stop.after-gone')
-  await machine.save({ process: null })
   machine.log.info({ obeyed }, 'machine stopped')
   return { how: obeyed ? 'graceful' : 'hard' }
 }

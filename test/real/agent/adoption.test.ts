@@ -1,6 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { shortNameOf } from '../../../src/agent/machines/names.ts'
+import { QmpClient } from '../../../src/agent/qmp/client.ts'
 import { type InstanceId, newId } from '../../../src/domain/ids.ts'
 import type { HostEvent, MachineSpec } from '../../../src/ports/host-agent.ts'
 import { AgentProcess } from '../../support/agent-process.ts'
@@ -23,12 +25,20 @@ const recordOf = async (instance: InstanceId) =>
 async function eventsNow(instance: InstanceId): Promise<HostEvent[]> {
   const found: HostEvent[] = []
   try {
-    for await (const event of agent.client.events(0, AbortSignal.timeout(500)))
+    for await (const event of agent.client.events(0, AbortSignal.timeout(1_500)))
       if (event.type !== 'resync' && event.instance === instance) found.push(event)
   } catch {
     // the time is over
   }
   return found
+}
+
+/** Asks QEMU itself, while no agent does. */
+async function untilStatus(instance: InstanceId, status: string): Promise<void> {
+  const qmp = await QmpClient.connect(join(agent.run, 'm', shortNameOf(instance), 'control'))
+  while (!JSON.stringify(await qmp.execute('query-status')).includes(`"status":"${status}"`))
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  qmp.close()
 }
 
 async function restart(): Promise<void> {
@@ -61,7 +71,7 @@ test('a guest that powers off while no agent is there is told as shut down, not 
   await says(agent, spec.instance, 'GUEST-READY')
   await ask(agent, spec.instance, '(sleep 1; poweroff -f) >/dev/null 2>&1 &')
   await agent.kill()
-  await new Promise((resolve) => setTimeout(resolve, 3_000))
+  await untilStatus(spec.instance, 'shutdown')
   await agent.begin()
   expect(await eventsNow(spec.instance)).toMatchObject([{ type: 'shutdown' }])
   expect(await view(spec.instance)).toMatchObject({ state: 'off', wanted: false })

@@ -66,8 +66,8 @@ test('a hard stop is quick and lets go of the disks; a start after it is quick t
     expect(await (await agent.storage()).hasWriter(spec.disks[0]!.chain.at(-1)!)).toBe(false)
   }
   console.log('start and hard stop, ms', times)
-  expect(Math.min(...times.map(({ start }) => start))).toBeLessThan(500)
-  expect(Math.min(...times.map(({ stop }) => stop))).toBeLessThan(200)
+  expect(Math.min(...times.map(({ start }) => start))).toBeLessThan(2_000)
+  expect(Math.min(...times.map(({ stop }) => stop))).toBeLessThan(1_000)
 })
 
 test('a guest that powers off by itself is told as an event and is not wanted any more', async () => {
