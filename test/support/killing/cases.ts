@@ -1,0 +1,134 @@
+/** Every place where a real rollback or a real live snapshot can be hit, made from the registries. */
+import { type Failpoint, failpoints } from '../../../src/failpoints.ts'
+import { failpointsOf, type Moment } from '../../../src/sagas/engine/failpoints.ts'
+import { replaceHeads } from '../../../src/sagas/replace-heads.ts'
+import { takePoints } from '../../../src/sagas/take-points.ts'
+import { type Victim, victims } from './breakable.ts'
+
+export const stories = ['rollback', 'snapshot', 'frozen-snapshot'] as const
+export type Story = (typeof stories)[number]
+
+export type Arming = { readonly point: string; readonly what: string }
+
+export type Case = {
+  readonly story: Story
+  readonly point: Failpoint
+  /** Which passing of the point. */
+  readonly pass: number
+  readonly victim: Victim
+  /** What has to go wrong first for the point to be passed at all. */
+  readonly provoke: readonly Arming[]
+}
+
+export const nameOf = ({ story, point, pass, victim, provoke }: Case): string =>
+  `${story}: ${victim} killed at ${point}${pass > 1 ? ` (pass ${pass})` : ''}${provoke.map((one) => ` after ${one.point}=${one.what}`).join('')}`
+
+const sagaOf = { rollback: replaceHeads, snapshot: takePoints, 'frozen-snapshot': takePoints } as const
+
+const onlyBack: readonly Moment[] = [
+  'before-undoing',
+  'before-undo',
+  'after-undo',
+  'after-undone',
+  'before-undone',
+  'after-undone',
+]
+
+/** The fenced call to the agent by which a step does its work, two disks each, in the order in which they come. */
+const callOf: Readonly<Record<'rollback' | 'snapshot', Readonly<Record<string, number>>>> = {
+  rollback: { prepareLayers: 1, stopInstance: 3, holdOldHeads: 4, markOldHeads: 5 },
+  snapshot: { prepareLayers: 1, pivot: 3, markHeads: 4 },
+}
+
+/** The agent's own points on the way, with how often each is passed. */
+const onTheWay: Readonly<Record<Story, readonly { readonly points: RegExp; readonly passes: number }[]>> = {
+  rollback: [
+    { points: /^agent\.(start|stop)\.(?!after-ask)/, passes: 1 },
+    { points: /^agent\.call\./, passes: 12 },
+    { points: /^agent\.epoch\./, passes: 1 },
+  ],
+  snapshot: [
+    { points: /^agent\.pivot\.(?!(before|after)-freeze)/, passes: 1 },
+    { points: /^agent\.call\./, passes: 8 },
+    { points: /^agent\.epoch\./, passes: 1 },
+  ],
+  'frozen-snapshot': [{ points: /^agent\.pivot\./, passes: 1 }],
+}
+
+type Place = Pick<Case, 'point' | 'pass' | 'provoke'>
+
+function placesOfSaga(story: 'rollback' | 'snapshot'): Place[] {
+  const saga = sagaOf[story]
+  const commit = saga.steps.find(({ kind }) => kind === 'commit')?.name
+  const turnBack: Arming = { point: `saga.${saga.name}.${commit}.inside-commit`, what: 'error' }
+  return failpointsOf(saga).flatMap((point): Place[] => {
+    const [, , step = '', moment] = point.split('.')
+    if (moment === 'after-failed') {
+      if (step === commit) return [{ point, pass: 1, provoke: [turnBack] }]
+      const call = callOf[story][step]
+      return call === undefined ? [] : [{ point, pass: 1, provoke: [{ point: 'agent.call.before', what: `error@${call}` }] }]
+    }
+    const isBack = onlyBack.some((one) => one === moment)
+    return [{ point, pass: 1, provoke: isBack ? [turnBack] : [] }]
+  })
+}
+
+const placesOfAgent = (story: Story): Place[] =>
+  onTheWay[story].flatMap(({ points, passes }) =>
+    failpoints
+      .filter((point) => points.test(point))
+      .flatMap((point) => Array.from({ length: passes }, (_, at): Place => ({ point, pass: at + 1, provoke: [] }))),
+  )
+
+export const placesOf = (story: Story): Place[] =>
+  story === 'frozen-snapshot' ? placesOfAgent(story) : [...placesOfSaga(story), ...placesOfAgent(story)]
+
+export const ownerOf = (point: string): 'agent' | 'controller' => (point.startsWith('agent.') ? 'agent' : 'controller')
+
+export const allCases: readonly Case[] = stories.flatMap((story) =>
+  placesOf(story).flatMap((place) => victims.map((victim) => ({ story, ...place, victim }))),
+)
+
+/** The same order for the same seed (mulberry32). */
+export function shuffled<T>(items: readonly T[], seed: number): T[] {
+  let state = seed >>> 0
+  const random = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+  const order = [...items]
+  for (let at = order.length - 1; at > 0; at--) {
+    const other = Math.floor(random() * (at + 1))
+    const [here, there] = [order[at], order[other]]
+    if (here !== undefined && there !== undefined) [order[at], order[other]] = [there, here]
+  }
+  return order
+}
+
+/** What a run that has not the time for all does, besides its gauntlets: so many cases, drawn by a seed that is told. */
+export function sampleOf(story: Story, count: number): Case[] {
+  const seed = Number(process.env['COMEBACK_SEED'] ?? Math.floor(Math.random() * 1e6))
+  console.log(`${story}: COMEBACK_SEED=${seed}`)
+  const strangers = allCases.filter((one) => one.story === story && one.victim !== ownerOf(one.point) && one.pass === 1)
+  return shuffled(strangers, seed).slice(0, count)
+}
+
+/** Points of the saga's way forward, and of its way back, in their order. */
+export function sagaPoints(story: 'rollback' | 'snapshot'): { forward: string[]; back: string[]; turnBack: Arming[] } {
+  const places = placesOfSaga(story).filter(({ point }) => !point.endsWith('.after-failed'))
+  const back = places.filter(({ provoke }) => provoke.length > 0)
+  const points = (of: readonly Place[]): string[] => of.map(({ point }) => point)
+  return {
+    forward: points(places.filter(({ provoke }) => provoke.length === 0)),
+    back: points(back),
+    turnBack: [...(back[0]?.provoke ?? [])],
+  }
+}
+
+/** Places that are passed only when that step fails. */
+export const failedSteps = (story: 'rollback' | 'snapshot'): Place[] =>
+  placesOfSaga(story).filter(({ point }) => point.endsWith('.after-failed'))
+
+export const agentPoints = (story: Story): string[] => [...new Set(placesOfAgent(story).map(({ point }) => point))]
