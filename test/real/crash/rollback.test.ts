@@ -20,7 +20,7 @@ test('the controller dies at every point on the way forward', { timeout: 15 * mi
 
 test('the controller dies at every point on the way back', { timeout: 15 * minutes }, async () => {
   const { back, turnBack } = sagaPoints('rollback')
-  await campaign.gauntlet('rollback', back, turnBack)
+  await campaign.gauntlet('rollback', back, [turnBack])
 })
 
 test('the controller dies after each step that failed', { timeout: 15 * minutes }, async () => {

@@ -15,10 +15,13 @@ test('the controller dies at every point on the way forward', { timeout: 15 * mi
   await campaign.gauntlet('snapshot', sagaPoints('snapshot').forward)
 })
 
+test('the controller dies at every point on the way back', { timeout: 15 * minutes }, async () => {
+  const { back, turnBack } = sagaPoints('snapshot')
+  await campaign.gauntlet('snapshot', back, [turnBack])
+})
+
 test('the controller dies after each step that failed', { timeout: 15 * minutes }, async () => {
-  for (const { point, provoke } of failedSteps('snapshot')) {
-    if (provoke.some(({ what }) => what.startsWith('error@'))) await campaign.gauntlet('snapshot', [point], provoke)
-  }
+  for (const { point, provoke } of failedSteps('snapshot')) await campaign.gauntlet('snapshot', [point], provoke)
 })
 
 test('the agent dies at every point of its own', { timeout: 15 * minutes }, async () => {

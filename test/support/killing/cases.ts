@@ -1,6 +1,7 @@
 /** Every place where a real rollback or a real live snapshot can be hit, made from the registries. */
 import { type Failpoint, failpoints } from '../../../src/failpoints.ts'
 import { failpointsOf, type Moment } from '../../../src/sagas/engine/failpoints.ts'
+import { type AnySaga, isPointOfNoReturn } from '../../../src/sagas/engine/run.ts'
 import { replaceHeads } from '../../../src/sagas/replace-heads.ts'
 import { takePoints } from '../../../src/sagas/take-points.ts'
 import { type Victim, victims } from './breakable.ts'
@@ -37,8 +38,14 @@ const onlyBack: readonly Moment[] = [
 /** The fenced call to the agent by which a step does its work, two disks each, in the order in which they come. */
 const callOf: Readonly<Record<'rollback' | 'snapshot', Readonly<Record<string, number>>>> = {
   rollback: { prepareLayers: 1, stopInstance: 3, holdOldHeads: 4, markOldHeads: 5 },
-  snapshot: { prepareLayers: 1, pivot: 3, markHeads: 4 },
+  snapshot: { prepareLayers: 1, pivot: 3 },
 }
+
+/** What makes the operation go back from as far as there is a way back. */
+const turnBack = {
+  rollback: { point: 'saga.replace-heads.flipHeads.inside-commit', what: 'error' },
+  snapshot: { point: 'agent.call.before', what: `error@${callOf.snapshot['pivot']}` },
+} as const satisfies Record<string, Arming>
 
 /** The agent's own points on the way, with how often each is passed. */
 const onTheWay: Readonly<Record<Story, readonly { readonly points: RegExp; readonly passes: number }[]>> = {
@@ -57,19 +64,25 @@ const onTheWay: Readonly<Record<Story, readonly { readonly points: RegExp; reado
 
 type Place = Pick<Case, 'point' | 'pass' | 'provoke'>
 
+/** Whether a step can be undone at all: beyond the point of no return it is repeated instead. */
+function hasWayBack(saga: AnySaga, name: string): boolean {
+  const last = saga.steps.findIndex(isPointOfNoReturn)
+  return name === 'end' || saga.steps.findIndex((step) => step.name === name) <= last
+}
+
 function placesOfSaga(story: 'rollback' | 'snapshot'): Place[] {
   const saga = sagaOf[story]
-  const commit = saga.steps.find(({ kind }) => kind === 'commit')?.name
-  const turnBack: Arming = { point: `saga.${saga.name}.${commit}.inside-commit`, what: 'error' }
   return failpointsOf(saga).flatMap((point): Place[] => {
     const [, , step = '', moment] = point.split('.')
+    const place = { point, pass: 1 }
     if (moment === 'after-failed') {
-      if (step === commit) return [{ point, pass: 1, provoke: [turnBack] }]
+      if (turnBack.rollback.point === `saga.${saga.name}.${step}.inside-commit`)
+        return [{ ...place, provoke: [turnBack.rollback] }]
       const call = callOf[story][step]
-      return call === undefined ? [] : [{ point, pass: 1, provoke: [{ point: 'agent.call.before', what: `error@${call}` }] }]
+      return call === undefined ? [] : [{ ...place, provoke: [{ point: 'agent.call.before', what: `error@${call}` }] }]
     }
-    const isBack = onlyBack.some((one) => one === moment)
-    return [{ point, pass: 1, provoke: isBack ? [turnBack] : [] }]
+    if (!onlyBack.some((one) => one === moment)) return [{ ...place, provoke: [] }]
+    return hasWayBack(saga, step) ? [{ ...place, provoke: [turnBack[story]] }] : []
   })
 }
 
@@ -116,14 +129,13 @@ export function sampleOf(story: Story, count: number): Case[] {
 }
 
 /** Points of the saga's way forward, and of its way back, in their order. */
-export function sagaPoints(story: 'rollback' | 'snapshot'): { forward: string[]; back: string[]; turnBack: Arming[] } {
+export function sagaPoints(story: 'rollback' | 'snapshot'): { forward: string[]; back: string[]; turnBack: Arming } {
   const places = placesOfSaga(story).filter(({ point }) => !point.endsWith('.after-failed'))
-  const back = places.filter(({ provoke }) => provoke.length > 0)
   const points = (of: readonly Place[]): string[] => of.map(({ point }) => point)
   return {
     forward: points(places.filter(({ provoke }) => provoke.length === 0)),
-    back: points(back),
-    turnBack: [...(back[0]?.provoke ?? [])],
+    back: points(places.filter(({ provoke }) => provoke.length > 0)),
+    turnBack: turnBack[story],
   }
 }
 
