@@ -138,8 +138,15 @@ export const replaceHeads = saga<ReplaceHeadsParams>('replace-heads')
     }
   })
   .finish('describeLayers', async ({ params, world }) => {
-    const old = params.disks.map(({ head, volume }) => ({ layer: head, volume }))
-    await describeLayers(world, [...params.disks.map(({ next }) => ({ layer: next })), ...old])
+    // The new heads first: until one of them says so, the old ones must not have ceased to be heads.
+    await describeLayers(
+      world,
+      params.disks.map(({ next }) => ({ layer: next })),
+    )
+    await describeLayers(
+      world,
+      params.disks.map(({ head, volume }) => ({ layer: head, volume })),
+    )
   })
   .finish('releaseOldHeads', async ({ params, operation, world }) => release(world, params, operation))
   .finish('startInstance', async ({ params, world }) => {

@@ -4,7 +4,7 @@
  * A volume's head is the layer of the highest generation that calls itself its head, or the successor made over it for a live
  * pivot, which is right either way. A flip that was cut off between marking the old heads and turning the pointers has left a
  * volume without a head: it is carried through if all of its disks were marked, and taken back otherwise, so that an operation
- * over several disks is never half done.
+ * over several disks is never half done. One new head of it that calls itself so proves that all pointers were turned.
  */
 import type { Bytes, LayerId, OperationId, PointId, PoolId, VolumeId } from '../../domain/ids.ts'
 import type { FoundLayer, LayerRecord, PointRecord, PointRef, Survey, VolumeFacts } from '../../ports/storage-driver.ts'
@@ -74,19 +74,27 @@ function recoverVolumes(layers: readonly Recorded[]): RecoveredVolume[] {
   const ids = [...new Set(layers.flatMap(({ record }) => record.volume?.id ?? []))]
   const found = ids.map((id) => ({ id, own: layers.filter(({ record }) => record.volume?.id === id) }))
   const headless = new Set(found.filter(({ own }) => !newestHead(own)).map(({ id }) => id))
+  const flipped = new Set(layers.filter(({ record }) => record.role === 'head').map(({ record }) => record.madeBy))
   return found.flatMap(({ id, own }) => {
+    const prepared = newest(own.filter(({ record }) => record.role === 'prepared'))
+    if (prepared && flipped.has(prepared.record.madeBy)) return withHead(prepared, null)
     const head = newestHead(own)
     if (head) return withHead(successorOf(own, head) ?? head, null)
-    const prepared = newest(own.filter(({ record }) => record.role === 'prepared'))
-    const frozen = newest(own.filter(({ record }) => record.role === 'frozen'))
     if (prepared && allHeadless(layers, prepared.record.madeBy, headless)) return withHead(prepared, null)
-    const mark = frozen?.record.points.at(-1)
-    return frozen && mark && prepared ? withHead(frozen, mark.point) : lost(id)
+    const marked = lastMarked(own)
+    const mark = marked?.record.points.at(-1)
+    return marked && mark && prepared ? withHead(marked, mark.point) : lost(id)
   })
 }
 
 const newest = (layers: readonly Recorded[]): Recorded | undefined =>
   layers.toSorted((a, b) => (b.record.volume?.generation ?? 0) - (a.record.volume?.generation ?? 0))[0]
+
+/** Records of frozen layers carry the generation of when they were written; when they were frozen, their last point tells. */
+const lastMarked = (own: readonly Recorded[]): Recorded | undefined =>
+  own
+    .filter(({ record }) => record.role === 'frozen' && record.points.length > 0)
+    .toSorted((a, b) => (b.record.points.at(-1)?.generation ?? 0) - (a.record.points.at(-1)?.generation ?? 0))[0]
 
 const newestHead = (own: readonly Recorded[]) =>
   newest(own.filter(({ record }) => record.role === 'head' || record.role === 'successor'))
