@@ -37,6 +37,9 @@ export class Fences {
     return new Fences(await open(path, 'a', 0o600), seen)
   }
 
+  /** Of all resources. */
+  highest = (): number => Math.max(0, ...[...this.#resources.values()].map(({ seen }) => seen))
+
   close = (): Promise<void> => this.#file.close()
 
   /** Does the work if nobody newer has come; its signal is aborted when somebody does. */

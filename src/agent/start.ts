@@ -40,7 +40,7 @@ export type AgentOptions = {
 
 export type RunningAgent = {
   readonly addresses: readonly string[]
-  readonly hello: HostHello
+  readonly hello: Omit<HostHello, 'highestEpoch'>
   readonly close: () => Promise<void>
 }
 
@@ -77,7 +77,14 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const servers: AgentServer[] = []
   const addresses: string[] = []
   for (const listening of options.listening) {
-    const server = new AgentServer({ machines, pools, fences, events, hello: () => hello, log })
+    const server = new AgentServer({
+      machines,
+      pools,
+      fences,
+      events,
+      hello: () => ({ ...hello, highestEpoch: fences.highest() }),
+      log,
+    })
     servers.push(server)
     addresses.push(await server.listen(listening))
   }
@@ -126,7 +133,7 @@ async function helloOf(
   accelerator: 'kvm' | 'tcg',
   bootId: string,
   pools: ReadonlyMap<PoolId, OpenPool>,
-): Promise<HostHello> {
+): Promise<Omit<HostHello, 'highestEpoch'>> {
   const { stdout } = await promisify(execFile)('qemu-system-x86_64', ['--version'], { timeout: 10_000 })
   const qemuVersion = /version (\d+\.\d+\.\d+)/.exec(stdout)?.[1] ?? 'unknown'
   const facts = { qemuVersion, accelerator, bootId, vcpus: cpus().length, memoryMib: Math.floor(totalmem() / 2 ** 20) }

@@ -109,6 +109,11 @@ const table = {
     (f: { volume: string; database: number; storage: number }) =>
       `Volume ${f.volume} is at generation ${f.storage} on its storage, and the database knows only ${f.database}: the database is older than the disks. Nothing was started. Run 'comeback recover --from-pools'.`,
   ],
+  poolAhead: [
+    'conflict',
+    (f: { pool: string }) =>
+      `Pool ${f.pool} has seen later operations than this database knows: the database is older than the disks. Nothing was done. An administrator runs 'comeback recover --from-pools' first.`,
+  ],
   noHost: ['unavailable', (f: { why: string }) => `No valid host was found: ${f.why}`],
   hostUnreachable: ['unavailable', (f: { host: string }) => `Host ${f.host} does not answer. Retry when it is back.`],
   databaseUnavailable: [

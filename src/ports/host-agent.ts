@@ -84,7 +84,13 @@ export type PoolFacts = {
   readonly abilities: StorageAbilities
 }
 
-export type HostHello = { readonly name: string; readonly facts: HostFacts; readonly pools: readonly PoolFacts[] }
+export type HostHello = {
+  readonly name: string
+  readonly facts: HostFacts
+  readonly pools: readonly PoolFacts[]
+  /** The greatest it was ever called with. A database that has not drawn that number yet is an older copy, or another one. */
+  readonly highestEpoch: number
+}
 
 /**
  * What happened to machines without the controller having asked for it.

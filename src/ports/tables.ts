@@ -99,6 +99,7 @@ export interface Tables {
     free_bytes: Generated<number>
     measured_at: MaybeMoment
     created_at: Generated<Date>
+    ahead_since: MaybeMoment
   }
   pool_hosts: { pool_id: PoolId; host_id: HostId }
   flavors: {

@@ -56,6 +56,7 @@ async function applyPlan(tx: Tx, plan: RecoveryPlan, by: OperationId): Promise<R
   problems.push(...(await missingHeads(tx, plan)))
   const snapshotsAdded = await applySnapshots(tx, plan, by)
   await applyImages(tx, plan)
+  await tx.updateTable('pools').set({ ahead_since: null }).where('id', '=', plan.pool).execute()
   return { volumesAdded, volumesMoved, snapshotsAdded, problems }
 }
 

@@ -39,7 +39,7 @@ export class MemoryHost implements HostAgent {
       kind: 'memory' as const,
       abilities,
     }))
-    return { name: 'memory', facts, pools }
+    return { name: 'memory', facts, pools, highestEpoch: 0 }
   }
 
   async startMachine(spec: MachineSpec): Promise<void> {

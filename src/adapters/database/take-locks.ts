@@ -29,6 +29,7 @@ export const takeLocksFor =
       select pg_advisory_xact_lock(hashtextextended(resource, 0))
       from unnest(${wanted.map(({ resource }) => resource)}::text[]) with ordinality as wanted(resource, place)
       order by place`.execute(tx)
+    await requirePoolsKnown(tx, wanted)
     const holders = await holdersInTheWay(tx, operation, wanted)
     const [first] = holders
     if (first) {
@@ -47,6 +48,18 @@ export const takeLocksFor =
       )
       .execute()
   }
+
+/** What an older copy of the database says of volumes and layers must not be acted upon. Only what reads the whole pool may go on. */
+async function requirePoolsKnown(tx: Tx, wanted: readonly Lock[]): Promise<void> {
+  const idsOf = (kind: string) =>
+    wanted.flatMap(({ resource }) => (resource.startsWith(`${kind}:`) ? resource.slice(kind.length + 1) : []))
+  const { rows } = await sql<{ name: string }>`
+    select name from pools where ahead_since is not null and (
+      id in (select pool_id from volumes where id::text = any(${idsOf('volume')}::text[]))
+      or id in (select pool_id from layers where id::text = any(${idsOf('layer')}::text[])))`.execute(tx)
+  const [pool] = rows
+  if (pool) throw refuse.poolAhead({ pool: pool.name })
+}
 
 async function holdersInTheWay(tx: Tx, operation: OperationId, wanted: readonly Lock[]): Promise<Holder[]> {
   const exclusively = wanted.filter(({ mode }) => mode === 'exclusive').map(({ resource }) => resource)

@@ -102,6 +102,7 @@ export const abilities = z.object({
 
 export const hello = z.object({
   name: z.string(),
+  highestEpoch: z.number().int().nonnegative(),
   facts: z.object({
     qemuVersion: z.string(),
     accelerator: z.enum(['kvm', 'tcg']),

@@ -3,7 +3,8 @@ import type { HostId, PoolId } from '../../domain/ids.ts'
 import { newId } from '../../domain/ids.ts'
 import type { HostAgent, HostHello } from '../../ports/host-agent.ts'
 import type { StorageDriver } from '../../ports/storage-driver.ts'
-import type { Db } from '../../ports/tables.ts'
+import type { Db, Tx } from '../../ports/tables.ts'
+import { catchUp } from './catch-up.ts'
 import type { Watcher } from './loop.ts'
 
 export type HostsNeeds = {
@@ -30,34 +31,41 @@ export const hostsWatcher = (needs: HostsNeeds, everyMs: number): Watcher => ({
 
 async function meet(needs: HostsNeeds, address: string): Promise<void> {
   const hello = await needs.directory.at(address).host(null).hello()
-  const host = await keepHost(needs.db, address, hello)
+  const host = await needs.db.transaction().execute(async (tx) => {
+    const id = await keepHost(tx, address, hello)
+    await keepPools(tx, id, hello)
+    await catchUp(tx, hello.highestEpoch)
+    return id
+  })
+  // Only from here on can anything reach the host.
   needs.directory.met(host, address, hello)
   for (const pool of hello.pools) {
     const { totalBytes, freeBytes } = await needs.directory.storage(pool.id).space()
     await needs.db
-      .insertInto('pools')
-      .values({
-        id: pool.id,
-        name: pool.name,
-        kind: pool.kind,
-        total_bytes: totalBytes,
-        free_bytes: freeBytes,
-        measured_at: new Date(),
-      })
-      .onConflict((conflict) =>
-        conflict.column('id').doUpdateSet({ total_bytes: totalBytes, free_bytes: freeBytes, measured_at: new Date() }),
-      )
+      .updateTable('pools')
+      .set({ total_bytes: totalBytes, free_bytes: freeBytes, measured_at: new Date() })
+      .where('id', '=', pool.id)
       .execute()
-    await needs.db
+  }
+}
+
+async function keepPools(tx: Tx, host: HostId, { pools }: HostHello): Promise<void> {
+  for (const { id, name, kind } of pools) {
+    await tx
+      .insertInto('pools')
+      .values({ id, name, kind })
+      .onConflict((conflict) => conflict.column('id').doNothing())
+      .execute()
+    await tx
       .insertInto('pool_hosts')
-      .values({ pool_id: pool.id, host_id: host })
+      .values({ pool_id: id, host_id: host })
       .onConflict((conflict) => conflict.doNothing())
       .execute()
   }
 }
 
-async function keepHost(db: Db, address: string, { name, facts }: HostHello): Promise<HostId> {
-  const { id } = await db
+async function keepHost(tx: Tx, address: string, { name, facts }: HostHello): Promise<HostId> {
+  const { id } = await tx
     .insertInto('hosts')
     .values({
       id: newId<HostId>(),

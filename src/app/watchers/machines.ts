@@ -95,6 +95,8 @@ async function bringBack(needs: MachinesNeeds, instance: InstanceId): Promise<vo
         const row = await tx.selectFrom('instances').select(['state', 'host_id']).where('id', '=', instance).executeTakeFirst()
         if (row?.state !== 'running' || !row.host_id)
           throw new Refusal('nothingToDo', 'conflict', 'It is not meant to run any more.')
+        const disks = await tx.selectFrom('attachments').select('volume_id').where('instance_id', '=', instance).execute()
+        await take(exclusive('volume', ...disks.map(({ volume_id }) => volume_id)))
         return { params: { instance, host: row.host_id }, instance }
       },
     })
