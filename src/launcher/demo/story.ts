@@ -20,7 +20,7 @@ export async function tellStory(stage: Stage, guest: Shell, tell: Tell): Promise
   }
   const mustRead = async (phase: string, wanted: Chapter): Promise<void> => {
     const now = await tell(phase, `the guest boots and reads ${wanted.name}`, () => read(guest, wanted.name), tokens)
-    found.push(...doubts(wanted, now, past).map((doubt) => `after ${phase.replace('read', 'going back to')}: ${doubt}`))
+    found.push(...doubts(wanted, now, past).map((doubt) => `${wanted.name} is not back (${phase}): ${doubt}`))
     past.push(now)
   }
   const goBack = (phase: string, what: string, to: string | readonly string[]): Promise<Rollback> =>
