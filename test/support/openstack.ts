@@ -65,7 +65,7 @@ export class OpenStack {
       signal: AbortSignal.any([AbortSignal.timeout(patienceMs), ...(call.signal ? [call.signal] : [])]),
     })
     const text = await answer.text()
-    return { status: answer.status, headers: answer.headers, body: (text === '' ? {} : JSON.parse(text)) as Body }
+    return { status: answer.status, headers: answer.headers, body: parsed(text) as Body }
   }
 
   /** The body of a good answer; any other is an error with the answer's words. */
@@ -160,6 +160,9 @@ export class OpenStack {
     })
   }
 }
+
+/** The image service says what is wrong in HTML, as Glance does. */
+const parsed = (text: string): unknown => (text === '' ? {} : text.startsWith('<') ? { html: text } : JSON.parse(text))
 
 function good<Body>(method: string, path: string, { status, body }: Answer<Body>): Body {
   if (status >= 200 && status < 300) return body
