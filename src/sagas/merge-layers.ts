@@ -2,8 +2,8 @@
  * Merges two layers that nobody wants apart, in the background, giving way to whatever a user asks for. Which two and in which
  * direction is decided by the forest (domain/layer-merges.ts).
  *
- * A merge cut short reads the same from above, and the next one goes on from where it stopped; one that happened has taken a file
- * away, so that the rows must follow.
+ * A merge cut short reads the same from above, and the next one goes on from where it stopped. One that happened is seen from the
+ * upper layer, which does not stand upon the lower one any more; the rows must follow.
  *
  *   merge           the storage, or the QEMU that has them open      cannot be: looks, and goes on if it happened
  *   moveRows        (commit) heads, points and children follow the file that is left
@@ -39,10 +39,10 @@ export const mergeLayers = saga<MergeLayersParams>('merge-layers')
       if (through) await world.hosts(through.host).mergeLive(through.instance, through.device, pool, merge, signal)
       else await world.storage(pool).merge(merge)
     },
-    undo: async ({ params: { pool, rows }, world }) => {
+    undo: async ({ params: { pool, merge }, world }) => {
       const { layers } = await world.storage(pool).survey()
-      if (!layers.some(({ layer }) => layer === rows.gone))
-        throw refuse.hostFailure({ what: `layer ${rows.gone} is merged away already` })
+      if (layers.find(({ layer }) => layer === merge.upper)?.backing !== merge.lower)
+        throw refuse.hostFailure({ what: `layers ${merge.lower} and ${merge.upper} are merged already` })
     },
     pointOfNoReturn: true,
   })
