@@ -4,6 +4,7 @@ import type { Bytes } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import { failpoint } from '../../failpoints.ts'
 import type { MachineDisk } from '../../ports/host-agent.ts'
+import { QmpRefused } from '../qmp/errors.ts'
 import { chainNodes, diskDevice, headOf, placeOf, portCount } from './command-line.ts'
 import type { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
@@ -46,18 +47,7 @@ export async function detachDisk(machine: Machine, device: string): Promise<void
   const { spec } = machine.record
   const disk = spec.disks.find((one) => one.device === device)
   if (disk === undefined) return
-  const unplugged = live.events
-    .nextEvent(({ event, data }) => event === 'DEVICE_DELETED' && data['device'] === device, { deadlineMs: unplugMs })
-    .then(
-      () => true,
-      () => false,
-    )
-  await live.control.execute('device_del', { id: device })
-  await failpoint('agent.detach.after-request')
-  if (!(await unplugged) && (await isPlugged(live, device)))
-    throw refuse.hostFailure({
-      what: `the guest did not let go of ${device}. It may be in use or still booting: unmount it and retry, or stop the machine`,
-    })
+  if ((await live.headOf(device)) !== null) await unplug(live, device)
   await failpoint('agent.detach.after-device')
   await machine.save({ spec: { ...spec, disks: spec.disks.filter((one) => one.device !== device) } })
   await dropUnused(machine, live, disk)
@@ -73,11 +63,21 @@ export async function resizeDisk(machine: Machine, device: string, size: Bytes):
   await machine.save({ spec: { ...spec, disks: spec.disks.map((one) => (one === disk ? { ...one, sizeBytes: size } : one)) } })
 }
 
-const isPlugged = (live: LiveMachine, device: string): Promise<boolean> =>
-  live.headOf(device).then(
-    () => true,
-    () => false,
-  )
+/** A guest that was asked before and did not answer may have let go since; asking again while it thinks is refused, and harmless. */
+async function unplug(live: LiveMachine, device: string): Promise<void> {
+  const unplugged = live.events
+    .nextEvent(({ event, data }) => event === 'DEVICE_DELETED' && data['device'] === device, { deadlineMs: unplugMs })
+    .catch(() => undefined)
+  await live.control.execute('device_del', { id: device }).catch((error: unknown) => {
+    if (!(error instanceof QmpRefused)) throw error
+  })
+  await failpoint('agent.detach.after-request')
+  await unplugged
+  if ((await live.headOf(device)) !== null)
+    throw refuse.hostFailure({
+      what: `the guest did not let go of ${device}. It may be in use or still booting: unmount it and retry, or stop the machine`,
+    })
+}
 
 /** Layers that another disk of the machine shares stay open. */
 async function dropUnused(machine: Machine, live: LiveMachine, disk: MachineDisk): Promise<void> {

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import type { LayerId } from '../../domain/ids.ts'
 import { QmpClient, type QmpOptions } from '../qmp/client.ts'
+import { QmpRefused } from '../qmp/errors.ts'
 import { layerOfNode, nodeOf } from './names.ts'
 import { goneWithin, isGone, type ProcessMark } from './process.ts'
 
@@ -51,10 +52,15 @@ export class LiveMachine {
   status = async (options: QmpOptions = {}): Promise<string> =>
     (await this.control.query('query-status', status, {}, options)).status
 
-  /** The layer a device writes, asked of the device: no I/O is needed for the answer. */
+  /** The layer a device writes, asked of the device: no I/O is needed for the answer. Null: the guest has let go of it. */
   async headOf(device: string): Promise<LayerId | null> {
     const args = { path: `/machine/peripheral/${device}`, property: 'drive' }
-    return layerOfNode(await this.control.query('qom-get', z.string(), args))
+    try {
+      return layerOfNode(await this.control.query('qom-get', z.string(), args))
+    } catch (error) {
+      if (error instanceof QmpRefused && error.class === 'DeviceNotFound') return null
+      throw error
+    }
   }
 
   /** Layers that QEMU has nodes for, used or not. */
