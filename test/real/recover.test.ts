@@ -48,7 +48,9 @@ async function nextDump(): Promise<string> {
 }
 
 const named = async (kind: 'safety' | 'instance'): Promise<string[]> => {
-  const { items } = await cloud.get<{ items: { id: string; state: string }[] }>(`/v1/volume-snapshots?kind=${kind}&limit=1000&all_projects=true`)
+  const { items } = await cloud.get<{ items: { id: string; state: string }[] }>(
+    `/v1/volume-snapshots?kind=${kind}&limit=1000&all_projects=true`,
+  )
   return items
     .filter(({ state }) => state === 'available')
     .map(({ id }) => id)
