@@ -11,7 +11,6 @@ import { findByUuid } from '../../../src/agent/machines/process.ts'
 import { runDirectoryOf } from '../../../src/agent/protocol.ts'
 import { agentConfig, controllerConfig } from '../../../src/config.ts'
 import type { InstanceId } from '../../../src/domain/ids.ts'
-import { findService, isAlive, startService } from '../../../src/launcher/processes.ts'
 import { bringUp } from '../../../src/launcher/up.ts'
 import { Installation } from '../installation.ts'
 import type { OpenStack } from '../openstack.ts'
@@ -99,24 +98,9 @@ export class Breakable {
     await eventually(`the end of the ${victim}`, async () => (await this.pidOf(victim, instance)) !== pid)
   }
 
-  /** Has the part started again, with the settings it had, whenever it ends; until the signal says enough. */
-  async keepAlive(part: 'controller' | 'agent', enough: AbortSignal): Promise<void> {
-    const first = await findService(part, this.run)
-    if (!first) throw new Error(`there is no ${part} to be kept alive`)
-    while (!enough.aborted && (await isAlive(first))) await pause(20)
-    while (!enough.aborted) {
-      const { ended } = await startService(part, join(this.product.state, 'log'), Object.fromEntries(first.env))
-      const stopped = new Promise((resolve) => enough.addEventListener('abort', resolve, { once: true }))
-      await Promise.race([ended, stopped])
-    }
-  }
-
   arm = (point: string, what: string): Promise<void> => writeFile(join(this.#points, point), what)
 
   isReached = (point: string): Promise<boolean> => exists(join(this.#points, `${point}.reached`))
-
-  /** Whether nobody has passed it yet. */
-  isArmed = (point: string): Promise<boolean> => exists(join(this.#points, point))
 
   /** Whatever waits at a point goes on. */
   async disarm(): Promise<void> {

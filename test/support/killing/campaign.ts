@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { asId, type ImageId, type LayerId, type OperationId } from '../../../src/domain/ids.ts'
 import { Breakable, eventually, patienceMs } from './breakable.ts'
-import type { Arming, Case, Story } from './cases.ts'
+import type { Case, Story } from './cases.ts'
 import { type BothKept, readLines, WritingGuest } from './guest.ts'
 import { breaches, headsOf } from './invariants.ts'
 
@@ -23,9 +23,6 @@ type Before = {
   readonly tag: number
   readonly qemu: number | null
 }
-
-/** Forty deaths, each of a process that takes a second to start on a free machine, and ten on a busy one. */
-const gauntletMs = 15 * 60_000
 
 export type Outcome = { readonly passed: boolean; readonly ended: 'done' | 'undone'; readonly seconds: number }
 
@@ -68,35 +65,6 @@ export class Campaign {
     const ended = await this.#rest(await operation)
     await this.#judge(one.story, before, ended)
     return { passed, ended: ended.state === 'done' ? 'done' : 'undone', seconds: (performance.now() - since) / 1000 }
-  }
-
-  /**
-   * The owners of the points die at each of them in turn, within one operation, or within as many as it takes to pass all. A
-   * provocation is armed again for each of them.
-   */
-  async gauntlet(story: Story, points: readonly string[], provoke: readonly Arming[] = []): Promise<{ operations: number }> {
-    let left = points
-    for (let operations = 1; ; operations++) {
-      await this.#forgetRestarts()
-      await this.guest.mark()
-      await this.guest.write()
-      const before = await this.#look()
-      for (const { point, what } of provoke) await this.on.arm(point, what)
-      for (const point of left) await this.on.arm(point, 'kill')
-      const enough = new AbortController()
-      const kept = (['agent', 'controller'] as const).map((part) => this.on.keepAlive(part, enough.signal))
-      const ended = await this.#rest(await this.#start(story), gauntletMs)
-      enough.abort()
-      await Promise.all(kept)
-      const still = await Promise.all(left.map((point) => this.on.isArmed(point)))
-      const passed = left.filter((_, at) => !still[at])
-      await this.on.disarm()
-      await this.on.up()
-      await this.#judge(story, before, ended)
-      left = left.filter((_, at) => still[at])
-      if (left.length === 0) return { operations }
-      expectThat(passed.length > 0, `${story} never passes ${left.join(', ')}`)
-    }
   }
 
   /** Without a kill: tells how it ended, and judges after `settle`. */
@@ -161,18 +129,14 @@ export class Campaign {
     )
   }
 
-  async #rest(operation: OperationId, ms = patienceMs): Promise<Ended> {
-    return await eventually(
-      `the end of operation ${operation}`,
-      async () => {
-        const [row] = await this.on.query<Ended & { ended: boolean }>(
-          'select id, state, params, result, problem, ended_at is not null as ended from operations where id = $1',
-          [operation],
-        )
-        return row?.ended ? row : null
-      },
-      ms,
-    )
+  async #rest(operation: OperationId): Promise<Ended> {
+    return await eventually(`the end of operation ${operation}`, async () => {
+      const [row] = await this.on.query<Ended & { ended: boolean }>(
+        'select id, state, params, result, problem, ended_at is not null as ended from operations where id = $1',
+        [operation],
+      )
+      return row?.ended ? row : null
+    })
   }
 
   async #judge(story: Story, before: Before, ended: Ended): Promise<void> {
