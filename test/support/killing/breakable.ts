@@ -102,9 +102,6 @@ export class Breakable {
 
   isReached = (point: string): Promise<boolean> => exists(join(this.#points, `${point}.reached`))
 
-  /** Whether nobody has passed it yet. */
-  isArmed = (point: string): Promise<boolean> => exists(join(this.#points, point))
-
   /** Whatever waits at a point goes on. */
   async disarm(): Promise<void> {
     await rm(this.#points, { recursive: true, force: true })

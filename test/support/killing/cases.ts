@@ -128,19 +128,22 @@ export function sampleOf(story: Story, count: number): Case[] {
   return shuffled(strangers, seed).slice(0, count)
 }
 
-/** Points of the saga's way forward, and of its way back, in their order. */
-export function sagaPoints(story: 'rollback' | 'snapshot'): { forward: string[]; back: string[]; turnBack: Arming } {
-  const places = placesOfSaga(story).filter(({ point }) => !point.endsWith('.after-failed'))
-  const points = (of: readonly Place[]): string[] => of.map(({ point }) => point)
-  return {
-    forward: points(places.filter(({ provoke }) => provoke.length === 0)),
-    back: points(places.filter(({ provoke }) => provoke.length > 0)),
-    turnBack: turnBack[story],
-  }
+/** Deaths between which it is decided what becomes of the disks. */
+const deciding: Readonly<Record<Story, Readonly<Record<string, Victim>>>> = {
+  rollback: {
+    'saga.replace-heads.flipHeads.inside-commit': 'postgres',
+    'saga.replace-heads.flipHeads.after-commit': 'controller',
+    'agent.stop.before-quit': 'agent',
+    'agent.start.after-spawn': 'agent',
+  },
+  snapshot: {
+    'agent.pivot.before-transaction': 'guest',
+    'agent.pivot.after-transaction': 'agent',
+    'saga.take-points.pivot.after-effect': 'controller',
+    'saga.take-points.recordPoints.inside-commit': 'postgres',
+  },
+  'frozen-snapshot': { 'agent.pivot.after-freeze': 'agent', 'agent.pivot.before-transaction': 'controller' },
 }
 
-/** Places that are passed only when that step fails. */
-export const failedSteps = (story: 'rollback' | 'snapshot'): Place[] =>
-  placesOfSaga(story).filter(({ point }) => point.endsWith('.after-failed'))
-
-export const agentPoints = (story: Story): string[] => [...new Set(placesOfAgent(story).map(({ point }) => point))]
+export const decidingCases = (story: Story): Case[] =>
+  allCases.filter((one) => one.story === story && one.pass === 1 && deciding[story][one.point] === one.victim)
