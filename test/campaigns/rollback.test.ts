@@ -3,8 +3,8 @@
  * some that decide, and some drawn by a seed that is told. `npm run soak` takes every point with each of them.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { Campaign } from '../../support/killing/campaign.ts'
-import { decidingCases, nameOf, sampleOf } from '../../support/killing/cases.ts'
+import { Campaign } from '../support/killing/campaign.ts'
+import { decidingCases, nameOf, sampleOf } from '../support/killing/cases.ts'
 
 const minutes = 60_000
 let campaign: Campaign

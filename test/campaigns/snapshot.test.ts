@@ -1,7 +1,7 @@
 /** The same for live snapshots of two disks, with the guest's file systems frozen and without. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { Campaign } from '../../support/killing/campaign.ts'
-import { decidingCases, nameOf, sampleOf } from '../../support/killing/cases.ts'
+import { Campaign } from '../support/killing/campaign.ts'
+import { decidingCases, nameOf, sampleOf } from '../support/killing/cases.ts'
 
 const minutes = 60_000
 let campaign: Campaign
