@@ -62,13 +62,14 @@ const longestPauseMs = 3_000
 
 export function createClient({ url, token, patienceMs = 10_000 }: ClientOptions): Client {
   const send = async (endpoint: Endpoint, request: Parts, headers: Record<string, string>, signal: AbortSignal) => {
-    const json: Record<string, string> = endpoint.method === 'POST' ? { 'content-type': 'application/json' } : {}
+    const hasBody = endpoint.method === 'POST' || endpoint.method === 'PATCH'
+    const json: Record<string, string> = hasBody ? { 'content-type': 'application/json' } : {}
     for (const renew of [false, true]) {
       const response = await reach(`${url}${pathOf(endpoint, request)}`, {
         method: endpoint.method,
         signal,
         headers: { accept: 'application/json', 'x-auth-token': await token(renew), ...headers, ...json },
-        ...(endpoint.method === 'POST' ? { body: JSON.stringify(request.body ?? {}) } : {}),
+        ...(hasBody ? { body: JSON.stringify(request.body ?? {}) } : {}),
       })
       if (response.status !== 401 || renew) return response
       await response.body?.cancel()

@@ -18,7 +18,7 @@ export type Endpoint<
   Kind extends Gives = Gives,
 > = {
   readonly id: string
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   /** With `{names}` of `params` in it. */
   readonly path: `/v1/${string}`
   readonly noun: string

@@ -13,6 +13,7 @@ export const statusOf = {
   tooLarge: 413,
   unsupportedMedia: 415,
   overLimit: 413,
+  tooSoon: 429,
   notImplemented: 501,
   unavailable: 503,
 } as const satisfies Record<RefusalKind, number>

@@ -3,6 +3,7 @@ import * as administration from './administration.ts'
 import type { Endpoint } from './endpoint.ts'
 import * as instances from './instances.ts'
 import * as operations from './operations.ts'
+import * as plans from './plans.ts'
 import * as rollbacks from './rollbacks.ts'
 import * as snapshots from './snapshots.ts'
 import * as volumeSnapshots from './volume-snapshots.ts'
@@ -13,7 +14,8 @@ const { showSnapshotTree, takeInstanceSnapshot, deleteInstanceSnapshot } = snaps
 const { rollBackInstance, preflightInstance, preflightSnapshot } = rollbacks
 const { listOperations, showOperation, cancelOperation, forceEndOperation, undoOperation } = operations
 const { watchOperation, watchOperations } = operations
-const { listVolumes, showVolume, createVolume, deleteVolume, revertVolume } = volumes
+const { listVolumes, showVolume, createVolume, changeVolume, deleteVolume, restoreVolume } = volumes
+const { listPlans, createPlan, changePlan, deletePlan } = plans
 const { listVolumeSnapshots, showVolumeSnapshot, takeVolumeSnapshot, deleteVolumeSnapshot } = volumeSnapshots
 const { cleanUpSafetySnapshots } = volumeSnapshots
 const { listAudit, listPools, listHosts, recoverPools } = administration
@@ -37,8 +39,13 @@ export const endpoints = {
   listVolumes,
   showVolume,
   createVolume,
+  changeVolume,
   deleteVolume,
-  revertVolume,
+  restoreVolume,
+  listPlans,
+  createPlan,
+  changePlan,
+  deletePlan,
   listVolumeSnapshots,
   showVolumeSnapshot,
   takeVolumeSnapshot,

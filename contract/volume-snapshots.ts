@@ -25,7 +25,7 @@ export const volumeSnapshot = z
     name: z.string(),
     description,
     kind: z.enum(snapshotKinds),
-    state: z.enum(['creating', 'available', 'error', 'deleting']),
+    state: z.enum(['pending', 'creating', 'available', 'restoring', 'deleting', 'failed']),
     volume: volumeId,
     volume_name: z.string(),
     size_bytes: bytes,
@@ -79,14 +79,23 @@ export const takeVolumeSnapshot = endpoint('takeVolumeSnapshot', {
   summary: 'Take a snapshot of one volume, attached or not',
   body: z.strictObject({
     volume: volumeId,
-    name,
+    name: name.optional().describe('Left out: the time'),
     description: description.default(null),
     metadata: labels.default({}),
     force: z.boolean().default(true).describe('Also while a running instance writes to it (crash-consistent)'),
   }),
   gives: 'operation',
   answer: z.object({ ...started, snapshot: snapshotId }),
-  refusals: ['notFound', 'volumeWrongState', 'volumeBusy', 'chainTooLong', 'poolFull'],
+  refusals: [
+    'notFound',
+    'volumeWrongState',
+    'volumeBusy',
+    'volumeCooldown',
+    'snapshotLimit',
+    'volumeOperationLimit',
+    'chainTooLong',
+    'poolFull',
+  ],
 })
 
 export const deleteVolumeSnapshot = endpoint('deleteVolumeSnapshot', {
@@ -96,9 +105,10 @@ export const deleteVolumeSnapshot = endpoint('deleteVolumeSnapshot', {
   summary: 'Delete a volume snapshot or a safety snapshot',
   description: 'Other snapshots, and the volume, stay as they are.',
   params: ofSnapshot,
+  query: z.strictObject({ confirm: z.string().max(1024).describe('The name of the snapshot') }),
   gives: 'operation',
   answer: z.object(started),
-  refusals: ['notFound', 'resourceBusy', 'snapshotHasDependents'],
+  refusals: ['notFound', 'notConfirmed', 'resourceBusy', 'snapshotHasDependents'],
 })
 
 export const cleanUpSafetySnapshots = endpoint('cleanUpSafetySnapshots', {

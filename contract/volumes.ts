@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { volumeStates } from '../src/domain/volume.ts'
+import { volumeOperations, volumeStates } from '../src/domain/volume.ts'
 import { endpoint } from './endpoint.ts'
 import { busyWith } from './instances.ts'
 import { started } from './operations.ts'
@@ -14,6 +14,7 @@ import {
   name,
   page,
   pageOf,
+  planId,
   poolId,
   snapshotId,
   time,
@@ -27,6 +28,12 @@ export const volume = z
     description,
     state: z.enum(volumeStates),
     busy_with: busyWith,
+    active_operation: z
+      .enum(volumeOperations)
+      .nullable()
+      .describe('The snapshot, backup or restore of this volume that is in flight'),
+    plan: planId.nullable(),
+    cooldown_seconds: z.int().min(0).describe('Until the next snapshot, backup or restore of this volume may begin'),
     size_bytes: bytes,
     bootable: z.boolean(),
     project: z.string(),
@@ -73,10 +80,29 @@ export const createVolume = endpoint('createVolume', {
   path: '/v1/volumes',
   noun,
   summary: 'Make a volume: blank, or from an image or a snapshot',
-  body: z.strictObject({ name, description: description.default(null), source, metadata: labels.default({}) }),
+  description: 'From a snapshot it gets the name and the plan of the volume, unless others are given.',
+  body: z.strictObject({
+    name: name.optional(),
+    description: description.default(null),
+    source,
+    plan: planId.nullable().optional(),
+    metadata: labels.default({}),
+  }),
   gives: 'operation',
   answer: z.object({ ...started, volume: volumeId }),
   refusals: ['notFound', 'volumeTooSmall', 'imageNotUsable', 'snapshotUnusable', 'poolFull'],
+})
+
+export const changeVolume = endpoint('changeVolume', {
+  method: 'PATCH',
+  path: '/v1/volumes/{volume}',
+  noun,
+  summary: 'Put a volume into another plan, or into none',
+  who: 'admin',
+  params: ofVolume,
+  body: z.strictObject({ plan: planId.nullable() }),
+  answer: volume,
+  refusals: ['notFound'],
 })
 
 export const deleteVolume = endpoint('deleteVolume', {
@@ -91,14 +117,28 @@ export const deleteVolume = endpoint('deleteVolume', {
   refusals: ['notFound', 'volumeWrongState', 'volumeBusy', 'inUse'],
 })
 
-export const revertVolume = endpoint('revertVolume', {
+export const restoreVolume = endpoint('restoreVolume', {
   method: 'POST',
-  path: '/v1/volumes/{volume}/reverts',
+  path: '/v1/volumes/{volume}/restores',
   noun,
-  summary: 'Revert a volume in place to any of its snapshots',
+  summary: 'Restore a volume in place to any of its snapshots',
+  description: 'It must not be attached to a running instance. What it holds now is kept as a safety snapshot.',
   params: ofVolume,
-  body: z.strictObject({ snapshot: snapshotId, skip_safety_snapshot: z.boolean().default(false) }),
+  body: z.strictObject({
+    snapshot: snapshotId,
+    confirm: z.string().max(255).describe('The name of the volume'),
+    skip_safety_snapshot: z.boolean().default(false),
+  }),
   gives: 'operation',
   answer: z.object(started),
-  refusals: ['notFound', 'snapshotUnusable', 'volumeWrongState', 'volumeBusy'],
+  refusals: [
+    'notFound',
+    'notConfirmed',
+    'snapshotUnusable',
+    'revertWrongState',
+    'restoreWhileRunning',
+    'volumeBusy',
+    'volumeCooldown',
+    'volumeOperationLimit',
+  ],
 })

@@ -1,6 +1,17 @@
 /** Schemas of the words all endpoints share. Ids are the domain's own, so that one cannot be sent in place of another. */
 import { z } from 'zod'
-import type { FlavorId, HostId, Id, ImageId, InstanceId, OperationId, PoolId, SnapshotId, VolumeId } from '../src/domain/ids.ts'
+import type {
+  FlavorId,
+  HostId,
+  Id,
+  ImageId,
+  InstanceId,
+  OperationId,
+  PlanId,
+  PoolId,
+  SnapshotId,
+  VolumeId,
+} from '../src/domain/ids.ts'
 
 /** The brand exists for the type checker alone: what is checked is the shape. */
 const uuidOf = <Named extends Id<string>>(what: string) =>
@@ -11,6 +22,7 @@ export const volumeId = uuidOf<VolumeId>('Volume')
 export const snapshotId = uuidOf<SnapshotId>('Volume snapshot')
 export const imageId = uuidOf<ImageId>('Image; of an instance snapshot')
 export const operationId = uuidOf<OperationId>('Operation')
+export const planId = uuidOf<PlanId>('Plan')
 export const poolId = uuidOf<PoolId>('Pool')
 export const hostId = uuidOf<HostId>('Host')
 export const flavorId = z.string().describe('Flavor') as unknown as z.ZodType<FlavorId, string>

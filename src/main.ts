@@ -26,6 +26,7 @@ import { housekeepingWatcher } from './app/watchers/housekeeping.ts'
 import { runWatchers, type Watcher } from './app/watchers/loop.ts'
 import { machinesWatcher, systemOrigin } from './app/watchers/machines.ts'
 import { mergerWatcher } from './app/watchers/merger.ts'
+import { stalledWatcher } from './app/watchers/stalled.ts'
 import { controllerConfig } from './config.ts'
 import { newId } from './domain/ids.ts'
 import type { World } from './ports/world.ts'
@@ -98,6 +99,7 @@ const watchers: Watcher[] = [
   machinesWatcher({ db, operations, hosts: (id) => agents.host(id) }, 2_000),
   collectorWatcher({ db, operations }, 5_000),
   mergerWatcher({ db, operations, storage: (id) => agents.storage(id) }, 10_000),
+  stalledWatcher({ db, operations, log, afterSeconds: config.volumeOperationStalledSeconds }, 10_000),
   dumpWatcher(dumping, config.dumpSeconds * 1000),
   housekeepingWatcher(db, 3_600_000),
   ...(isPrivate

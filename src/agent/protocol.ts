@@ -130,7 +130,8 @@ export const wireStatus = {
   conflict: 409,
   tooLarge: 413,
   unsupportedMedia: 415,
-  overLimit: 429,
+  overLimit: 422,
+  tooSoon: 429,
   notImplemented: 501,
   unavailable: 503,
 } as const satisfies Record<RefusalKind, number>

@@ -10,6 +10,7 @@ import type {
   ImageId,
   InstanceId,
   OperationId,
+  PlanId,
   PoolId,
   SnapshotId,
   VolumeId,
@@ -120,24 +121,36 @@ export interface Commands {
 
   createVolume(
     caller: Caller,
-    request: { name: string; description: string | null; source: Exclude<DiskSource, { from: 'volume' }>; metadata: Labels },
+    request: {
+      /** Null: that of the snapshot's volume. */
+      name: string | null
+      description: string | null
+      source: Exclude<DiskSource, { from: 'volume' }>
+      metadata: Labels
+      /** Left out: that of the snapshot's volume, or none. */
+      plan?: PlanId | null
+    },
   ): Promise<Started & { volume: VolumeId }>
   extendVolume(caller: Caller, volume: VolumeId, sizeBytes: Bytes): Promise<Started>
   deleteVolume(caller: Caller, volume: VolumeId, options: { cascade: boolean }): Promise<Started>
-  /** In place, to any snapshot of the volume (Cinder allows only the latest); a safety snapshot first unless told otherwise. */
-  revertVolume(
+  /**
+   * In place, to any snapshot of the volume (Cinder allows only the latest); a safety snapshot first unless told otherwise.
+   * `confirm`: the volume's name as it was typed, null where the protocol has no place for it. `undo`: no guard rail is asked.
+   */
+  restoreVolume(
     caller: Caller,
     volume: VolumeId,
     snapshot: SnapshotId,
-    options: { skipSafetySnapshot: boolean },
+    options: { skipSafetySnapshot: boolean; confirm: string | null; undo?: true },
   ): Promise<Started>
 
-  /** `force`: also while it is attached to a running instance (crash-consistent). */
+  /** Without a name it gets the time as one. `force`: also while it is attached to a running instance (crash-consistent). */
   createVolumeSnapshot(
     caller: Caller,
-    request: { volume: VolumeId; name: string; description: string | null; metadata: Labels; force: boolean },
+    request: { volume: VolumeId; name: string | null; description: string | null; metadata: Labels; force: boolean },
   ): Promise<Started & { snapshot: SnapshotId }>
-  deleteVolumeSnapshot(caller: Caller, snapshot: SnapshotId): Promise<Started>
+  /** `confirm`: its name as it was typed, null where the protocol has no place for it. */
+  deleteVolumeSnapshot(caller: Caller, snapshot: SnapshotId, options: { confirm: string | null }): Promise<Started>
   /** Administrator: safety snapshots of all projects older than so many seconds. */
   deleteOldSafetySnapshots(caller: Caller, olderThanSeconds: number): Promise<{ operations: readonly OperationId[] }>
 

@@ -11,5 +11,11 @@ export type Needs = {
   /** Throws `forbidden` unless the policy lets the caller do this to something of that project. */
   readonly allow: (caller: Caller, rule: PolicyName, target: { readonly project: ProjectId }) => void
   /** Deadlines and defaults, from the configuration. */
-  readonly settings: { readonly freezeSeconds: number; readonly hostSilentSeconds: number; readonly poolReserveBytes: number }
+  readonly settings: {
+    readonly freezeSeconds: number
+    readonly hostSilentSeconds: number
+    readonly poolReserveBytes: number
+    /** Volume operations that one user may have in flight. */
+    readonly volumeOperationsPerUser: number
+  }
 }

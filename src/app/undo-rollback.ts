@@ -1,11 +1,11 @@
-/** Taking back a rollback or a revert: the same again, to the safety snapshots that it made. */
+/** Taking back a rollback or a restore: the same again, to the safety snapshots that it made. */
 import type { InstanceId, OperationId, SnapshotId, VolumeId } from '../domain/ids.ts'
 import { refuse } from '../domain/refusals.ts'
 import type { Caller } from './caller.ts'
 import type { Commands, RollbackRequest, Started } from './commands.ts'
 import { type OperationNeeds, operationFor } from './views/operations.ts'
 
-export type UndoNeeds = OperationNeeds & { readonly commands: Pick<Commands, 'rollback' | 'revertVolume'> }
+export type UndoNeeds = OperationNeeds & { readonly commands: Pick<Commands, 'rollback' | 'restoreVolume'> }
 
 export async function undoRollback(
   needs: UndoNeeds,
@@ -42,7 +42,11 @@ async function takeBack(
 ): Promise<Started> {
   const [only] = safety
   if (instance === null && only !== undefined) {
-    return await commands.revertVolume(caller, only.volume, only.id, { skipSafetySnapshot: false })
+    return await commands.restoreVolume(caller, only.volume, only.id, {
+      skipSafetySnapshot: false,
+      confirm: null,
+      undo: true,
+    })
   }
   const target = { snapshots: safety.map(({ id }) => id) }
   return await commands.rollback(caller, instance!, { target, disks: null, skipSafetySnapshot: false, ...how })

@@ -1,7 +1,9 @@
 /** Names on the command line to ids: an id is taken as it is; a name must be that of exactly one thing. */
 import { endpoints } from '../../contract/index.ts'
 import type { InstanceView } from '../../contract/instances.ts'
+import type { PlanView } from '../../contract/plans.ts'
 import type { SnapshotTreeView, TreeNode } from '../../contract/snapshots.ts'
+import type { VolumeSnapshotView } from '../../contract/volume-snapshots.ts'
 import type { VolumeView } from '../../contract/volumes.ts'
 import { usage } from './exit.ts'
 import { clean, when } from './output.ts'
@@ -20,6 +22,23 @@ export async function findVolume({ client }: Session, text: string): Promise<Vol
   if (isId(text)) return await client.call(endpoints.showVolume, { params: { volume: text } })
   const { items } = await client.call(endpoints.listVolumes, { query: { name: text } })
   return only('volume', text, items, ({ id, size_bytes }) => `${id} (${size_bytes} bytes)`)
+}
+
+export async function findPlan({ client }: Session, text: string): Promise<PlanView> {
+  const { items } = await client.call(endpoints.listPlans, {})
+  return only(
+    'plan',
+    text,
+    items.filter(({ id, name }) => id === text || name === text),
+    ({ id }) => id,
+  )
+}
+
+/** One of a volume's snapshots, of any kind. */
+export async function findVolumeSnapshot({ client }: Session, volume: VolumeView, text: string): Promise<VolumeSnapshotView> {
+  const { items } = await client.call(endpoints.listVolumeSnapshots, { query: { volume: volume.id, limit: 1000 } })
+  const found = items.filter(({ id, name }) => id === text || name === text)
+  return only(`snapshot of ${clean(volume.name)}`, text, found, ({ id, created_at }) => `${id} (${when(created_at)})`)
 }
 
 /** A node of the tree by its id, the id of one of its volume snapshots, or its name. */

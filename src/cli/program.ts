@@ -4,9 +4,11 @@ import type { Adder } from './command.ts'
 import { administrationCommands } from './commands/administration.ts'
 import { inventoryCommands } from './commands/inventory.ts'
 import { operationCommands } from './commands/operations.ts'
+import { planCommands } from './commands/plans.ts'
 import { recoverCommand } from './commands/recover.ts'
 import { rollbackCommands } from './commands/rollback.ts'
 import { snapshotCommands } from './commands/snapshots.ts'
+import { volumeCommands } from './commands/volumes.ts'
 import { endingOf, exitCodesHelp } from './exit.ts'
 import { clean } from './output.ts'
 import type { Terminal } from './session.ts'
@@ -17,6 +19,8 @@ export async function runCli(args: readonly string[], terminal: Terminal): Promi
     rollbackCommands,
     operationCommands,
     inventoryCommands,
+    volumeCommands,
+    planCommands,
     administrationCommands,
     recoverCommand,
   ])

@@ -4,6 +4,7 @@ import { type Client, createClient } from '../../contract/client.ts'
 import { type Environment, findCredentials } from './credentials.ts'
 import { failed } from './exit.ts'
 import { type SignedIn, signIn } from './identity.ts'
+import { clean } from './output.ts'
 
 export type Terminal = {
   readonly out: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number }
@@ -24,8 +25,8 @@ export type Session = {
   print<T>(value: T, draw: (value: T) => string): void
   /** Words beside the result. */
   say(line: string): void
-  /** Asks on a terminal; where nobody can be asked, the command was meant. */
-  confirm(consequence: string): Promise<void>
+  /** Asks on a terminal, for a yes or for a name to be typed; where nobody can be asked, the command was meant. */
+  confirm(consequence: string, typed?: string): Promise<void>
 }
 
 export function openSession(terminal: Terminal, options: GlobalOptions): Session {
@@ -51,18 +52,19 @@ export function openSession(terminal: Terminal, options: GlobalOptions): Session
       },
     },
     print: (value, draw) => void terminal.out.write(`${json ? JSON.stringify(value, null, 2) : draw(value)}\n`),
-    confirm: async (consequence) => {
+    confirm: async (consequence, typed) => {
       if (options.yes || !terminal.in.isTTY || !terminal.err.isTTY) return
-      if (!(await agreed(terminal, consequence))) throw failed('declined', 'Nothing was done.')
+      if (!(await agreed(terminal, consequence, typed))) throw failed('declined', 'Nothing was done.')
     },
   }
 }
 
-async function agreed(terminal: Terminal, consequence: string): Promise<boolean> {
+async function agreed(terminal: Terminal, consequence: string, typed: string | undefined): Promise<boolean> {
   const asking = createInterface({ input: terminal.in, output: terminal.err })
   try {
-    const answer = await asking.question(`${consequence}\nGo on? [y/N] `, { signal: terminal.interrupted })
-    return /^y(es)?$/i.test(answer.trim())
+    const question = typed ? `To go on, type ${clean(typed)}: ` : 'Go on? [y/N] '
+    const answer = (await asking.question(`${consequence}\n${question}`, { signal: terminal.interrupted })).trim()
+    return typed ? answer === typed : /^y(es)?$/i.test(answer)
   } finally {
     asking.close()
   }

@@ -13,6 +13,7 @@ export type ImageId = Id<'Image'>
 export type AttachmentId = Id<'Attachment'>
 export type PoolId = Id<'Pool'>
 export type HostId = Id<'Host'>
+export type PlanId = Id<'Plan'>
 export type OperationId = Id<'Operation'>
 export type UserId = Id<'User'>
 export type ProjectId = Id<'Project'>

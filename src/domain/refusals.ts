@@ -10,6 +10,7 @@ export type RefusalKind =
   | 'conflict'
   | 'tooLarge'
   | 'overLimit'
+  | 'tooSoon'
   | 'unavailable'
   | 'notAcceptable'
   | 'unsupportedMedia'
@@ -84,7 +85,29 @@ const table = {
   revertWrongState: [
     'conflict',
     (f: { id: string; snapshot: string; state: string }) =>
-      `Can't revert volume ${f.id} to snapshot ${f.snapshot}. Volume's status must be 'available', but it is '${f.state}'. Detach it, or roll its instance back instead.`,
+      `Can't revert volume ${f.id} to snapshot ${f.snapshot}. Volume's status must be 'available', but it is '${f.state}'.`,
+  ],
+  restoreWhileRunning: [
+    'conflict',
+    (f: { instance: string }) =>
+      `Cannot restore in-place while attached to a running instance. Stop instance ${f.instance} or detach the volume first, roll the instance back instead, or restore to a new volume.`,
+  ],
+  volumeCooldown: [
+    'tooSoon',
+    (f: { retry_after_seconds: number }) => `Volume is in cooldown. Try again in ${f.retry_after_seconds} seconds.`,
+  ],
+  snapshotLimit: [
+    'overLimit',
+    (_: { limit: number; plan: string }) => 'Snapshot limit reached. Delete an existing snapshot first.',
+  ],
+  volumeOperationLimit: [
+    'tooSoon',
+    (f: { limit: number }) =>
+      `You have ${f.limit} volume operations in flight, the most there may be at once. Wait for one of them to complete and retry.`,
+  ],
+  notConfirmed: [
+    'invalid',
+    (f: { what: string; name: string }) => `This cannot be taken back: confirm it with the name of the ${f.what}, '${f.name}'.`,
   ],
   snapshotUnusable: ['conflict', () => 'Snapshot not found or not active'],
   snapshotHasDependents: ['invalid', (f: { id: string; why: string }) => `Invalid snapshot: Snapshot ${f.id} ${f.why}.`],

@@ -11,6 +11,10 @@ import type { AttachmentId, Bytes, InstanceId, LayerId, PointId, PoolId, Project
 export const volumeStates = ['creating', 'ready', 'error', 'deleting'] as const
 export type VolumeState = (typeof volumeStates)[number]
 
+/** What a user asks for one volume alone; the guard rails bind these. */
+export const volumeOperations = ['snapshot', 'backup', 'restore'] as const
+export type VolumeOperation = (typeof volumeOperations)[number]
+
 export const GiB = 1024 ** 3
 
 export type Volume = {

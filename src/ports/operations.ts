@@ -1,6 +1,7 @@
 /** Starting, watching and ending durable operations. */
-import type { InstanceId, OperationId, ProjectId } from '../domain/ids.ts'
+import type { InstanceId, OperationId, ProjectId, VolumeId } from '../domain/ids.ts'
 import type { Lock, Operation, OperationEvent, OperationState, Origin } from '../domain/operation.ts'
+import type { VolumeOperation } from '../domain/volume.ts'
 import type { Tx } from './tables.ts'
 
 /**
@@ -10,7 +11,12 @@ import type { Tx } from './tables.ts'
  */
 export type TakeLocks = (locks: readonly Lock[]) => Promise<void>
 
-export type Plan<Params> = { readonly params: Params; readonly instance: InstanceId | null }
+export type Plan<Params> = {
+  readonly params: Params
+  readonly instance: InstanceId | null
+  /** What a user asked for one volume alone: counted, shown as what the volume is busy with, and followed by its cooldown. */
+  readonly volumeOperation?: { readonly volume: VolumeId; readonly name: VolumeOperation }
+}
 
 export type BeginRequest<Params> = {
   /** Name of a registered saga. */
@@ -37,6 +43,8 @@ export interface Operations {
   ): AsyncIterable<OperationEvent>
   /** Asks a running operation to stop and go back, if it can still go back. */
   cancel(id: OperationId): Promise<void>
+  /** Cancels it under a new epoch: whoever hangs over it is shut out, and another worker takes it back. */
+  cancelUnderNewEpoch(id: OperationId): Promise<void>
   /** An administrator ends a stuck operation: its layers are quarantined (none deleted), its locks are freed. */
   forceEnd(id: OperationId, origin: Origin): Promise<Operation>
   /** The exclusive holder of a resource, if any: what a face shows as task_state. */

@@ -13,6 +13,7 @@ import type {
   InstanceId,
   LayerId,
   OperationId,
+  PlanId,
   PointId,
   PoolId,
   ProjectId,
@@ -22,7 +23,7 @@ import type {
 } from '../domain/ids.ts'
 import type { Fault, FlavorSpec, InstanceState } from '../domain/instance.ts'
 import type { LockMode, OperationEvent, OperationState, Problem } from '../domain/operation.ts'
-import type { SnapshotKind, VolumeState } from '../domain/volume.ts'
+import type { SnapshotKind, VolumeOperation, VolumeState } from '../domain/volume.ts'
 
 /** A moment: read as Date, written as Date or left to its default. */
 type Moment = ColumnType<Date, Date | undefined, Date>
@@ -89,6 +90,17 @@ export interface Tables {
     disabled_reason: string | null
     facts: Json<Partial<HostFacts>>
     seen_at: MaybeMoment
+    created_at: Generated<Date>
+  }
+  plans: {
+    id: PlanId
+    name: string
+    max_snapshots: Generated<number>
+    max_backups: Generated<number>
+    cooldown_seconds: Generated<number>
+    /** Credits per GiB and month. */
+    snapshot_credit_value: Generated<number>
+    backup_credit_value: Generated<number>
     created_at: Generated<Date>
   }
   pools: {
@@ -181,6 +193,8 @@ export interface Tables {
     image_metadata: JSONColumnType<Labels | null, string | null | undefined, string | null>
     source_snapshot_id: SnapshotId | null
     source_volume_id: VolumeId | null
+    plan_id: ColumnType<PlanId | null, PlanId | null | undefined, PlanId | null>
+    cooldown_until: MaybeMoment
     created_at: Generated<Date>
     updated_at: Generated<Date>
     deleted_at: MaybeMoment
@@ -262,6 +276,9 @@ export interface Tables {
     state: OperationState
     params: JSONColumnType<object>
     instance_id: InstanceId | null
+    /** Set with `volume_operation`: what a user asked for this volume alone. */
+    volume_id: ColumnType<VolumeId | null, VolumeId | null | undefined, VolumeId | null>
+    volume_operation: ColumnType<VolumeOperation | null, VolumeOperation | null | undefined, VolumeOperation | null>
     project_id: ProjectId | null
     user_id: UserId | null
     request_id: string

@@ -36,6 +36,7 @@ import type { PointRef } from '../ports/storage-driver.ts'
 import type { Tx } from '../ports/tables.ts'
 import type { World } from '../ports/world.ts'
 import { describeLayers, forgetLayers, markedRecord, newLayerRecord, recordOf } from './parts/catalogue.ts'
+import { startCooldown } from './parts/cooldown.ts'
 import { each, saga } from './parts/define.ts'
 import { startMachine } from './parts/machine.ts'
 import { stopwatch } from './parts/stopwatch.ts'
@@ -129,6 +130,7 @@ export const replaceHeads = saga<ReplaceHeadsParams>('replace-heads')
       if (disk.safety) await insertSafety(tx, disk, disk.safety, params, operation)
       await flipHead(tx, disk)
     }
+    await startCooldown(tx, operation)
     if (params.instance) {
       await tx
         .updateTable('instances')

@@ -20,6 +20,7 @@ import type { SnapshotKind } from '../domain/volume.ts'
 import type { PivotOutcome } from '../ports/host-agent.ts'
 import type { Tx } from '../ports/tables.ts'
 import { describeLayers, forgetLayers, markedRecord, newLayerRecord, recordOf } from './parts/catalogue.ts'
+import { startCooldown } from './parts/cooldown.ts'
 import { type Context, each, saga } from './parts/define.ts'
 
 export type PointedDisk = {
@@ -95,9 +96,10 @@ export const takePoints = saga<TakePointsParams>('take-points')
       )
     },
   })
-  .commit('recordPoints', async ({ params, done }, tx) => {
+  .commit('recordPoints', async ({ params, done, operation }, tx) => {
     const proved = done.pivot.result !== 'gone'
     for (const disk of params.disks) await recordPoint(tx, disk, done.pivot)
+    if (proved) await startCooldown(tx, operation)
     if (params.image) {
       await tx
         .updateTable('images')

@@ -27,7 +27,7 @@ import { cloneDatabase } from './database.ts'
 import { engineOn } from './engine.ts'
 import { MemoryHost } from './memory-host.ts'
 
-export const settings = { freezeSeconds: 5, hostSilentSeconds: 3600, poolReserveBytes: 0 }
+export const settings = { freezeSeconds: 5, hostSilentSeconds: 3600, poolReserveBytes: 0, volumeOperationsPerUser: 100 }
 
 export async function makeCloud(pointsPerLayer: 'one' | 'many') {
   const database = await cloneDatabase()

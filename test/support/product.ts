@@ -49,6 +49,7 @@ type Options = {
   readonly makeHost?: (pools: readonly MemoryDriver[]) => MemoryHost
   readonly policy?: Readonly<Record<string, string>>
   readonly settings?: Partial<ApiNeeds['settings']>
+  readonly volumeOperationsPerUser?: number
 }
 
 /** Call it at the top level of a test file or in `beforeAll`; it ends with the file. */
@@ -79,7 +80,12 @@ export async function startProduct(options: Options = {}): Promise<Product> {
     db,
     operations,
     allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }),
-    settings: { freezeSeconds: 1, hostSilentSeconds, poolReserveBytes: 0 },
+    settings: {
+      freezeSeconds: 1,
+      hostSilentSeconds,
+      poolReserveBytes: 0,
+      volumeOperationsPerUser: options.volumeOperationsPerUser ?? 3,
+    },
   })
   const logged: string[] = []
   const app = await buildServer({

@@ -81,10 +81,15 @@ async function beginIn<Params extends object>(
     .executeTakeFirst()
   if (numInsertedOrUpdatedRows === 0n) return await earlier(tx, id, digest, origin)
 
-  const { params, instance } = await plan(tx, takeLocksFor(tx, id), id)
+  const { params, instance, volumeOperation } = await plan(tx, takeLocksFor(tx, id), id)
   await tx
     .updateTable('operations')
-    .set({ params: jsonb(params), instance_id: instance })
+    .set({
+      params: jsonb(params),
+      instance_id: instance,
+      volume_id: volumeOperation?.volume ?? null,
+      volume_operation: volumeOperation?.name ?? null,
+    })
     .where('id', '=', id)
     .execute()
   await sql`select pg_notify(${channels.work}, ${id})`.execute(tx)

@@ -33,6 +33,7 @@ export function createOperations({ db, listener, sagas, giveWayMs = 10_000 }: Op
     show,
     ended,
     cancel,
+    cancelUnderNewEpoch: (id) => wrest(db, id),
     async begin(request) {
       const saga = Object.values(sagas).find(({ name }) => name === request.kind)
       if (!saga) throw new Error(`no saga is named ${request.kind}`)
@@ -69,6 +70,15 @@ async function requestCancel(db: Db, id: OperationId): Promise<void> {
     told as (select pg_notify(${channels.work}, id::text) from asked)
     select exists(select from operations where id = ${id}) as found, (select count(*) from told)`.execute(db)
   if (!rows[0]?.found) throw refuse.notFound({ what: 'Operation', id })
+}
+
+async function wrest(db: Db, id: OperationId): Promise<void> {
+  await sql`
+    with wrested as (
+      update operations set cancel_requested = true, epoch = nextval('epochs'), lease_owner = null, lease_until = null,
+        run_at = clock_timestamp()
+      where id = ${id} and state in ('pending', 'running') returning id)
+    select pg_notify(${channels.work}, id::text) from wrested`.execute(db)
 }
 
 /**

@@ -66,7 +66,8 @@ async function holdersInTheWay(tx: Tx, operation: OperationId, wanted: readonly 
   const rows = await tx
     .selectFrom('locks as l')
     .innerJoin('operations as o', 'o.id', 'l.operation_id')
-    .select(['o.id', 'o.kind', 'o.preemptible', 'l.resource', 'l.mode'])
+    .select(['o.id', 'o.preemptible', 'l.resource', 'l.mode'])
+    .select(({ fn }) => fn.coalesce('o.volume_operation', 'o.kind').as('kind'))
     .where(
       'l.resource',
       'in',

@@ -57,6 +57,8 @@ export async function answerFailure(envelope: Envelope, error: unknown, request:
   const failure = failureOf(error)
   logFailure(request, failure, error)
   reply.code(failure.status)
+  const { retry_after_seconds: seconds } = failure.facts
+  if (typeof seconds === 'number') reply.header('retry-after', seconds)
   const body = envelope(failure, request, reply)
   return reply.send(body)
 }

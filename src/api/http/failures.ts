@@ -12,6 +12,7 @@ export const statusOf = {
   conflict: 409,
   tooLarge: 413,
   overLimit: 413,
+  tooSoon: 429,
   unsupportedMedia: 415,
   notImplemented: 501,
   unavailable: 503,

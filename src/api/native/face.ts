@@ -5,6 +5,7 @@ import { administrationRoutes } from './administration.ts'
 import { instanceRoutes } from './instances.ts'
 import type { NativeNeeds } from './needs.ts'
 import { operationRoutes } from './operations.ts'
+import { planRoutes } from './plans.ts'
 import { rollbackRoutes } from './rollbacks.ts'
 import { snapshotRoutes } from './snapshots.ts'
 import { volumeSnapshotRoutes } from './volume-snapshots.ts'
@@ -26,6 +27,7 @@ const all = [
   rollbackRoutes,
   operationRoutes,
   volumeRoutes,
+  planRoutes,
   volumeSnapshotRoutes,
   administrationRoutes,
 ]

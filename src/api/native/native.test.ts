@@ -199,13 +199,17 @@ async function everyCall() {
   const { items: operations } = await client.call(endpoints.listOperations, { query: { instance: web, limit: 1 } })
   const snapshot = snapshots[0]!.id
   const to = { instance_snapshot: image }
+  const planId = crypto.randomUUID()
   const bodies: Record<string, unknown> = {
     takeInstanceSnapshot: { name: 'x' },
     rollBackInstance: { to },
     preflightInstance: { to },
     preflightSnapshot: { to },
     createVolume: { name: 'x', source: { snapshot } },
-    revertVolume: { snapshot },
+    restoreVolume: { snapshot, confirm: 'x' },
+    changeVolume: { plan: null },
+    createPlan: { name: 'x' },
+    changePlan: { max_snapshots: 1 },
     takeVolumeSnapshot: { volume, name: 'x' },
     cleanUpSafetySnapshots: { older_than_seconds: 1_000_000 },
   }
@@ -215,8 +219,10 @@ async function everyCall() {
       .replace('{instance}', web)
       .replace('{volume}', volume)
       .replace('{operation}', operations[0]!.id)
+      .replace('{plan}', planId)
+      .concat(endpoint.id === 'deleteVolumeSnapshot' ? '?confirm=x' : '')
       .replace('{snapshot}', endpoint.path.includes('instance-snapshots') ? image : snapshot),
-    body: endpoint.method === 'POST' ? (bodies[endpoint.id] ?? {}) : undefined,
+    body: ['POST', 'PATCH'].includes(endpoint.method) ? (bodies[endpoint.id] ?? {}) : undefined,
   }))
 }
 

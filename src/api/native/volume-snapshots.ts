@@ -20,11 +20,11 @@ export function volumeSnapshotRoutes(app: FastifyInstance, needs: NativeNeeds): 
   )
 
   serveOperation(app, needs, endpoints.takeVolumeSnapshot, async ({ caller, body }) =>
-    commands.createVolumeSnapshot(caller, body),
+    commands.createVolumeSnapshot(caller, { ...body, name: body.name ?? null }),
   )
 
-  serveOperation(app, needs, endpoints.deleteVolumeSnapshot, async ({ caller, params }) =>
-    commands.deleteVolumeSnapshot(caller, params.snapshot),
+  serveOperation(app, needs, endpoints.deleteVolumeSnapshot, async ({ caller, params, query }) =>
+    commands.deleteVolumeSnapshot(caller, params.snapshot, query),
   )
 
   serve(app, endpoints.cleanUpSafetySnapshots, async ({ caller, body }) => {
@@ -38,7 +38,7 @@ const viewOf = (row: VolumeSnapshotRow): VolumeSnapshotView => ({
   name: row.name,
   description: row.description,
   kind: row.kind,
-  state: row.state,
+  state: stateOf(row),
   volume: row.volume_id,
   volume_name: row.volume_name,
   size_bytes: row.size_bytes,
@@ -51,3 +51,9 @@ const viewOf = (row: VolumeSnapshotRow): VolumeSnapshotView => ({
   metadata: row.metadata,
   created_at: row.created_at.toISOString(),
 })
+
+function stateOf({ state, operation_state, restoring }: VolumeSnapshotRow): VolumeSnapshotView['state'] {
+  if (state === 'error') return 'failed'
+  if (state === 'creating') return operation_state === 'pending' ? 'pending' : 'creating'
+  return state === 'available' && restoring ? 'restoring' : state
+}

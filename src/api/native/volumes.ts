@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import { endpoints } from '../../../contract/index.ts'
 import type { VolumeView } from '../../../contract/volumes.ts'
 import type { Commands } from '../../app/commands.ts'
+import { changeVolumePlan } from '../../app/plans.ts'
 import { listVolumes, showVolume, type VolumeRow } from '../../app/views/volumes.ts'
 import { type Busy, busyWith } from './busy.ts'
 import type { NativeNeeds } from './needs.ts'
@@ -24,17 +25,34 @@ export function volumeRoutes(app: FastifyInstance, needs: NativeNeeds): void {
   })
 
   serveOperation(app, needs, endpoints.createVolume, async ({ caller, body }) =>
-    commands.createVolume(caller, { ...body, source: sourceOf(body.source) }),
+    commands.createVolume(caller, { ...newVolumeOf(body), source: sourceOf(body.source) }),
   )
 
   serveOperation(app, needs, endpoints.deleteVolume, async ({ caller, params, query }) =>
     commands.deleteVolume(caller, params.volume, { cascade: query.cascade === 'true' }),
   )
 
-  serveOperation(app, needs, endpoints.revertVolume, async ({ caller, params, body }) =>
-    commands.revertVolume(caller, params.volume, body.snapshot, { skipSafetySnapshot: body.skip_safety_snapshot }),
+  serve(app, endpoints.changeVolume, async ({ caller, params, body }) => {
+    needs.policy.require(caller, 'comeback:volumes:change_plan')
+    await changeVolumePlan(needs.db, caller, params.volume, body.plan)
+    const row = await showVolume(needs, caller, params.volume)
+    return viewOf(row, await busyWith(needs, 'volume', [row]))
+  })
+
+  serveOperation(app, needs, endpoints.restoreVolume, async ({ caller, params, body }) =>
+    commands.restoreVolume(caller, params.volume, body.snapshot, {
+      skipSafetySnapshot: body.skip_safety_snapshot,
+      confirm: body.confirm,
+    }),
   )
 }
+
+const newVolumeOf = ({ name, description, metadata, plan }: z.output<typeof endpoints.createVolume.body>) => ({
+  name: name ?? null,
+  description,
+  metadata,
+  ...(plan === undefined ? {} : { plan }),
+})
 
 type Source = z.output<typeof endpoints.createVolume.body>['source']
 
@@ -50,6 +68,9 @@ const viewOf = (row: VolumeRow, busy: Busy): VolumeView => ({
   description: row.description,
   state: row.state,
   busy_with: busy(row.id),
+  active_operation: row.active_operation,
+  plan: row.plan_id,
+  cooldown_seconds: row.cooldown_seconds,
   size_bytes: row.size_bytes,
   bootable: row.bootable,
   project: row.project_id,

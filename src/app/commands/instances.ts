@@ -216,7 +216,7 @@ async function volumeFor(
   const found = await resolveSource(tx, caller, source, take)
   if (found.pool !== null && found.pool !== pool)
     throw refuse.noHost({ why: 'a disk source lies in a pool that the chosen host does not reach' })
-  const row = { name: '', description: null, metadata: {}, bootable: disk.bootIndex === 0, source }
+  const row = { name: '', description: null, metadata: {}, bootable: disk.bootIndex === 0, plan: null, source }
   const volume = await insertVolume(tx, caller, found, pool, row, operation)
   made.push(volume)
   return volume.volume

@@ -1,5 +1,5 @@
 /** Rollback of an instance and revert of a volume: both are the saga replace-heads. */
-import { type LayerId, newId, type OperationId, type PointId, type SnapshotId } from '../../domain/ids.ts'
+import { type InstanceId, type LayerId, newId, type OperationId, type PointId, type SnapshotId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { Tx } from '../../ports/tables.ts'
 import type { ReplacedDisk, ReplaceHeadsParams } from '../../sagas/replace-heads.ts'
@@ -9,8 +9,10 @@ import { exclusive, shared } from '../locks.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume } from '../owned.ts'
 import { examineRollback, type PlannedDisk, preflightOf, targetName } from '../rollback-preflight.ts'
+import { timestamp } from '../timestamp.ts'
+import { lockAccount, requireConfirmed, requireVolumeOperation } from '../volume-guards.ts'
 
-type Verbs = Pick<Commands, 'preflightRollback' | 'rollback' | 'revertVolume'>
+type Verbs = Pick<Commands, 'preflightRollback' | 'rollback' | 'restoreVolume'>
 
 const rule = 'os_compute_api:xloud_rollback:rollback'
 
@@ -54,20 +56,29 @@ export const rollbackCommands = (needs: Needs): Verbs => ({
     return { operation, repeated }
   },
 
-  async revertVolume(caller, id, snapshot, { skipSafetySnapshot }) {
+  async restoreVolume(caller, id, snapshot, { skipSafetySnapshot, confirm, undo }) {
     const found = await ownedVolume(needs.db, caller, id)
     needs.allow(caller, 'volume:revert_to_snapshot', { project: found.project_id })
     const { id: operation } = await needs.operations.begin<ReplaceHeadsParams>({
       kind: 'replace-heads',
       origin: originOf(caller),
-      digestOf: { id, snapshot },
+      digestOf: { id, snapshot, skipSafetySnapshot },
       plan: async (tx, take, by) => {
+        await lockAccount(tx, caller)
+        const attached = await tx.selectFrom('attachments').select('instance_id').where('volume_id', '=', id).executeTakeFirst()
+        if (attached) await take(exclusive('instance', attached.instance_id))
         await take([...exclusive('volume', id), ...shared('snapshot', snapshot)])
-        const planned = await planRevert(tx, caller, id, snapshot)
+        const { planned, instance, device } = await planRestore(tx, caller, id, snapshot)
+        requireConfirmed('volume', planned.disk.name, confirm)
+        if (!undo) await requireVolumeOperation(tx, needs, caller, id, 'restore')
         const disk = await planDisk(tx, planned, caller, by, skipSafetySnapshot)
         const stop = { mode: 'hard', graceSeconds: 0 } as const
-        const nobody = { instance: null, host: null, wasRunning: false, startAfter: false }
-        return { params: { target: snapshot, ...nobody, stop, disks: [{ ...disk, device: null }] }, instance: null }
+        const off = { instance, host: null, wasRunning: false, startAfter: false }
+        return {
+          params: { target: snapshot, ...off, stop, disks: [{ ...disk, device }] },
+          instance,
+          ...(undo ? {} : { volumeOperation: { volume: id, name: 'restore' } }),
+        }
       },
     })
     return { operation }
@@ -80,12 +91,23 @@ async function targetSnapshots(tx: Tx, { target }: RollbackRequest): Promise<rea
   return image?.snapshot_of?.disks.map(({ snapshot }) => snapshot) ?? []
 }
 
-/** A volume on its own: it must be attached to nothing, and the snapshot one of its own; any of them, not only the latest. */
-async function planRevert(tx: Tx, caller: Caller, id: ReplacedDisk['volume'], snapshot: SnapshotId): Promise<PlannedDisk> {
+type PlannedRestore = {
+  readonly planned: PlannedDisk
+  readonly instance: InstanceId | null
+  readonly device: string | null
+}
+
+/** No running machine may write the volume, and the snapshot must be one of its own; any of them, not only the latest. */
+async function planRestore(tx: Tx, caller: Caller, id: ReplacedDisk['volume'], snapshot: SnapshotId): Promise<PlannedRestore> {
   const volume = await ownedVolume(tx, caller, id)
-  const attached = await tx.selectFrom('attachments').select('instance_id').where('volume_id', '=', id).executeTakeFirst()
-  if (attached || volume.state !== 'ready')
-    throw refuse.revertWrongState({ id, snapshot, state: attached ? 'in-use' : volume.state })
+  const attached = await tx
+    .selectFrom('attachments as a')
+    .innerJoin('instances as i', 'i.id', 'a.instance_id')
+    .select(['i.id', 'i.state', 'a.device'])
+    .where('a.volume_id', '=', id)
+    .executeTakeFirst()
+  if (attached && attached.state !== 'stopped') throw refuse.restoreWhileRunning({ instance: attached.id })
+  if (volume.state !== 'ready') throw refuse.revertWrongState({ id, snapshot, state: volume.state })
   const row = await ownedSnapshot(tx, caller, snapshot)
   if (row.volume_id !== id) throw refuse.malformed({ why: `Snapshot ${snapshot} is not one of volume ${id}.` })
   if (row.state !== 'available' || !row.point_id) throw refuse.snapshotUnusable()
@@ -95,8 +117,8 @@ async function planRevert(tx: Tx, caller: Caller, id: ReplacedDisk['volume'], sn
     .where('id', '=', row.point_id)
     .executeTakeFirstOrThrow()
   const { pool_id: pool, head_layer_id: head, size_bytes: sizeBytes, name, generation } = volume
-  return {
-    disk: { device: 'volume', boot_index: null, volume: id, name, pool, head, sizeBytes, generation },
+  const planned: PlannedDisk = {
+    disk: { device: attached?.device ?? 'volume', boot_index: null, volume: id, name, pool, head, sizeBytes, generation },
     target: {
       volume: id,
       snapshot,
@@ -106,6 +128,7 @@ async function planRevert(tx: Tx, caller: Caller, id: ReplacedDisk['volume'], sn
       usable: true,
     },
   }
+  return { planned, instance: attached?.id ?? null, device: attached?.device ?? null }
 }
 
 /** Names everything the operation will make: the new layer, the safety snapshot and its point. */
@@ -128,11 +151,10 @@ async function planDisk(
   }
   await tx.insertInto('layers').values(layer).execute()
   const owner = await tx.selectFrom('volumes').select('project_id').where('id', '=', volume).executeTakeFirstOrThrow()
-  const timestamp = new Date().toISOString().replace(/[-:]/g, '').replace(/\.\d+/, '')
   const safety = {
     snapshot: newId<SnapshotId>(),
     point: newId<PointId>(),
-    name: `_xloud_safety_${caller.requestId}_${device}_${timestamp}`,
+    name: `_xloud_safety_${caller.requestId}_${device}_${timestamp()}`,
     metadata: {
       xloud_safety: 'true',
       xloud_request_id: caller.requestId,

@@ -24,6 +24,8 @@ import type { Commands, Labels } from '../commands.ts'
 import { exclusive } from '../locks.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume } from '../owned.ts'
+import { timestamp } from '../timestamp.ts'
+import { lockAccount, requireConfirmed, requireVolumeOperation } from '../volume-guards.ts'
 import { requireSpace } from './volumes.ts'
 
 type Verbs = Pick<
@@ -41,6 +43,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
       origin: originOf(caller),
       digestOf: request,
       plan: async (tx, take, operation) => {
+        await lockAccount(tx, caller)
         const attachment = await tx
           .selectFrom('attachments')
           .selectAll()
@@ -55,6 +58,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
         const machine = attachment
           ? await tx.selectFrom('instances').selectAll().where('id', '=', attachment.instance_id).executeTakeFirstOrThrow()
           : null
+        await requireVolumeOperation(tx, needs, caller, volume.id, 'snapshot')
         if (machine && !request.force) throw refuse.volumeWrongState({ id: volume.id, needs: 'available', state: 'in-use' })
         await requireSpace(tx, needs, volume.pool_id)
         snapshot = newId<SnapshotId>()
@@ -65,7 +69,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
           sizeBytes: volume.size_bytes,
           device: attachment?.device ?? null,
           snapshot,
-          name: request.name,
+          name: request.name ?? `snapshot-${timestamp()}`,
           description: request.description,
           kind: 'user',
           metadata: request.metadata,
@@ -84,6 +88,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
             disks: [disk],
           },
           instance: machine?.id ?? null,
+          volumeOperation: { volume: volume.id, name: 'snapshot' },
         }
       },
     })
@@ -159,7 +164,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
     return { image, operation: started.id }
   },
 
-  async deleteVolumeSnapshot(caller, snapshot) {
+  async deleteVolumeSnapshot(caller, snapshot, { confirm }) {
     const found = await ownedSnapshot(needs.db, caller, snapshot)
     needs.allow(caller, 'volume:delete_snapshot', { project: found.project_id })
     const { id: operation } = await needs.operations.begin<DeleteSnapshotsParams>({
@@ -169,6 +174,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
       plan: async (tx, take) => {
         await take(exclusive('snapshot', snapshot))
         const row = await ownedSnapshot(tx, caller, snapshot)
+        requireConfirmed('snapshot', row.name, confirm)
         if (row.state === 'creating')
           throw refuse.snapshotHasDependents({
             id: snapshot,
@@ -193,7 +199,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
       .execute()
     const operations: OperationId[] = []
     for (const { id } of old) {
-      const begun = await unlessBusy(this.deleteVolumeSnapshot(partOf(caller, id), id))
+      const begun = await unlessBusy(this.deleteVolumeSnapshot(partOf(caller, id), id, { confirm: null }))
       if (begun) operations.push(begun.operation)
     }
     return { operations }

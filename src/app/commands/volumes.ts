@@ -1,5 +1,5 @@
 /** Volumes: make, extend, delete, attach, detach. */
-import type { AttachmentId, Bytes, ImageId, LayerId, OperationId, PoolId, VolumeId } from '../../domain/ids.ts'
+import type { AttachmentId, Bytes, ImageId, LayerId, OperationId, PlanId, PoolId, VolumeId } from '../../domain/ids.ts'
 import { newId } from '../../domain/ids.ts'
 import { requireInstanceFor } from '../../domain/instance.ts'
 import { refuse } from '../../domain/refusals.ts'
@@ -15,12 +15,15 @@ import type { Commands, DiskSource, Labels } from '../commands.ts'
 import { exclusive, shared } from '../locks.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume, usableImage } from '../owned.ts'
+import { requirePlan } from '../plans.ts'
 
 type Made = {
   readonly from: PointRef | null
   readonly pool: PoolId | null
   readonly sizeBytes: Bytes
   readonly imageMetadata: Labels | null
+  /** The volume whose snapshot it is made from. */
+  readonly source: { readonly name: string; readonly plan: PlanId | null } | null
 }
 type NewSource = Exclude<DiskSource, { from: 'volume' }>
 
@@ -31,7 +34,7 @@ export async function resolveSource(
   source: NewSource,
   take: (locks: ReturnType<typeof shared>) => Promise<void>,
 ): Promise<Made> {
-  if (source.from === 'blank') return { from: null, pool: null, sizeBytes: source.sizeBytes, imageMetadata: null }
+  if (source.from === 'blank') return { from: null, pool: null, sizeBytes: source.sizeBytes, imageMetadata: null, source: null }
   if (source.from === 'image') {
     await take(shared('image', source.image))
     return fromImage(tx, caller, source.image, source.sizeBytes)
@@ -45,13 +48,18 @@ export async function resolveSource(
     .select(['p.layer_id', 'l.pool_id'])
     .where('p.id', '=', snapshot.point_id)
     .executeTakeFirstOrThrow()
-  const volume = await tx.selectFrom('volumes').select('image_metadata').where('id', '=', snapshot.volume_id).executeTakeFirst()
+  const volume = await tx
+    .selectFrom('volumes')
+    .select(['image_metadata', 'name', 'plan_id as plan'])
+    .where('id', '=', snapshot.volume_id)
+    .executeTakeFirst()
   const sizeBytes = atLeast(source.sizeBytes, snapshot.size_bytes)
   return {
     from: { layer: point.layer_id, point: snapshot.point_id },
     pool: point.pool_id,
     sizeBytes,
     imageMetadata: volume?.image_metadata ?? null,
+    source: volume ?? null,
   }
 }
 
@@ -73,7 +81,7 @@ async function fromImage(tx: Tx, caller: Caller, id: ImageId, asked: Bytes | nul
     min_ram: String(image.min_ram_mib),
     size: String(image.size_bytes ?? 0),
   }
-  return { from: { layer: image.layer_id, point: image.point_id }, pool: image.pool_id, sizeBytes, imageMetadata }
+  return { from: { layer: image.layer_id, point: image.point_id }, pool: image.pool_id, sizeBytes, imageMetadata, source: null }
 }
 
 function atLeast(asked: Bytes | null, needed: Bytes, whenNotAsked: Bytes = needed): Bytes {
@@ -87,6 +95,7 @@ export type VolumeRow = {
   readonly description: string | null
   readonly metadata: Labels
   readonly bootable: boolean
+  readonly plan: PlanId | null
   readonly source: NewSource
 }
 
@@ -133,6 +142,7 @@ export async function insertVolume(
       image_metadata: imageMetadata === null ? null : JSON.stringify(imageMetadata),
       source_snapshot_id: row.source.from === 'snapshot' ? row.source.snapshot : null,
       source_volume_id: null,
+      plan_id: row.plan,
     })
     .execute()
   return { volume, pool, layer, from, sizeBytes }
@@ -177,7 +187,10 @@ export const volumeCommands = (needs: Needs): Verbs => ({
         const made = await resolveSource(tx, caller, request.source, take)
         const pool = made.pool ?? (await defaultPool(tx))
         await requireSpace(tx, needs, pool)
-        const params = await insertVolume(tx, caller, made, pool, { ...request, bootable: false }, operation)
+        const plan = request.plan === undefined ? (made.source?.plan ?? null) : request.plan
+        if (plan) await requirePlan(tx, plan)
+        const name = request.name ?? made.source?.name ?? ''
+        const params = await insertVolume(tx, caller, made, pool, { ...request, name, plan, bootable: false }, operation)
         volume = params.volume
         await take(exclusive('volume', volume))
         return { params, instance: null }

@@ -67,6 +67,10 @@ const administrator = all('rule:admin_api', [
   'comeback:audit:list',
   'comeback:pools:list',
   'comeback:hosts:list',
+  'comeback:plans:create',
+  'comeback:plans:update',
+  'comeback:plans:delete',
+  'comeback:volumes:change_plan',
 ])
 
 const member = all('rule:project_member_or_admin', [
@@ -154,6 +158,7 @@ const reader = all('rule:project_reader_or_admin', [
   'get_port',
   'comeback:operations:list',
   'comeback:operations:show',
+  'comeback:plans:list',
 ])
 
 const anybody = all('@', [

@@ -20,7 +20,20 @@ const rows = (db: Db) =>
     .innerJoin('volumes as v', 'v.id', 's.volume_id')
     .select(['s.id', 's.name', 's.description', 's.kind', 's.state', 's.volume_id', 's.size_bytes', 's.project_id'])
     .select(['s.instance_id', 's.device', 's.image_id', 's.operation_id', 's.consistency', 's.metadata', 's.created_at'])
-    .select('v.name as volume_name')
+    .leftJoin('operations as o', 'o.id', 's.operation_id')
+    .select(['v.name as volume_name', 'o.state as operation_state'])
+    .select((row) =>
+      row
+        .exists(
+          row
+            .selectFrom('locks as l')
+            .innerJoin('operations as r', 'r.id', 'l.operation_id')
+            .select('l.resource')
+            .where('r.kind', '=', 'replace-heads')
+            .where('l.resource', '=', sql<string>`'snapshot:' || s.id::text`),
+        )
+        .as('restoring'),
+    )
     .where('s.deleted_at', 'is', null)
 
 export async function listVolumeSnapshots(needs: ViewNeeds, caller: Caller, filter: SnapshotFilter) {

@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import type { InstanceId, VolumeId } from '../../domain/ids.ts'
 import type { Db } from '../../ports/tables.ts'
 import type { Caller } from '../caller.ts'
+import { cooldownSeconds } from '../plans.ts'
 import { type Page, paged, scopeOf, type ViewNeeds, visible } from './visible.ts'
 
 const rows = (db: Db) =>
@@ -10,7 +11,16 @@ const rows = (db: Db) =>
     .leftJoin('attachments as a', 'a.volume_id', 'v.id')
     .leftJoin('instances as i', 'i.id', 'a.instance_id')
     .select(['v.id', 'v.name', 'v.description', 'v.state', 'v.size_bytes', 'v.bootable', 'v.project_id', 'v.pool_id'])
-    .select(['v.metadata', 'v.created_at', 'a.device', 'i.id as instance_id', 'i.name as instance_name'])
+    .select(['v.metadata', 'v.plan_id', 'v.created_at', 'a.device', 'i.id as instance_id', 'i.name as instance_name'])
+    .select((row) => cooldownSeconds(row).as('cooldown_seconds'))
+    .select((row) =>
+      row
+        .selectFrom('operations as o')
+        .select('o.volume_operation')
+        .whereRef('o.volume_id', '=', 'v.id')
+        .where('o.ended_at', 'is', null)
+        .as('active_operation'),
+    )
     .select((row) =>
       row
         .selectFrom('volume_snapshots as s')

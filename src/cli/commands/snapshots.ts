@@ -83,7 +83,8 @@ function removals({ client }: Session, { to }: TreeNode): (() => Promise<Operati
     return [async () => (await client.call(endpoints.deleteInstanceSnapshot, { params })).operation]
   }
   return to.snapshots.map((snapshot) => async () => {
-    const { operation } = await client.call(endpoints.deleteVolumeSnapshot, { params: { snapshot } })
+    const { name } = await client.call(endpoints.showVolumeSnapshot, { params: { snapshot } })
+    const { operation } = await client.call(endpoints.deleteVolumeSnapshot, { params: { snapshot }, query: { confirm: name } })
     return operation
   })
 }

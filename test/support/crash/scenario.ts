@@ -94,7 +94,7 @@ export async function makeKit(database: TestDatabase, sagas: Sagas, pointsPerLay
   agent.afterPivot = guestWrites
   const world = new MemoryWorld(pools, new Map([[host, agent]]))
   const caller = await makeRows(db, pool, host, pointsPerLayer)
-  const settings = { freezeSeconds: 1, hostSilentSeconds: 1e9, poolReserveBytes: 0 }
+  const settings = { freezeSeconds: 1, hostSilentSeconds: 1e9, poolReserveBytes: 0, volumeOperationsPerUser: 100 }
   const commands = createCommands({ db, operations, allow: () => {}, settings })
   const headOf: Kit['headOf'] = async (volume) =>
     (await db.selectFrom('volumes').select('head_layer_id').where('id', '=', volume).executeTakeFirstOrThrow()).head_layer_id

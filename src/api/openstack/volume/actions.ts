@@ -37,7 +37,10 @@ const revert: Action = async ({ commands, ...needs }, request, body) => {
   const caller = callerOf(request)
   const { id } = await findVolume(needs, caller, request.params.id, 'volume:revert_to_snapshot')
   const { snapshot_id } = read(z.strictObject({ snapshot_id: z.uuid() }), body)
-  const { operation } = await commands.revertVolume(caller, id, asId<SnapshotId>(snapshot_id), { skipSafetySnapshot: false })
+  const { operation } = await commands.restoreVolume(caller, id, asId<SnapshotId>(snapshot_id), {
+    skipSafetySnapshot: false,
+    confirm: null,
+  })
   request.audited.operation = operation
   await settled(needs.operations, operation)
   return { status: 202 }

@@ -112,7 +112,7 @@ export function snapshots(app: FastifyInstance, needs: ApiNeeds): void {
     request.audited.action = 'volume:delete_snapshot'
     const caller = callerOf(request)
     const { id } = await findSnapshot(needs, caller, request.params.id, 'volume:delete_snapshot')
-    const { operation } = await commands.deleteVolumeSnapshot(caller, id)
+    const { operation } = await commands.deleteVolumeSnapshot(caller, id, { confirm: null })
     request.audited.operation = operation
     await settled(needs.operations, operation)
     return reply.code(202).send()
