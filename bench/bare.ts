@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { QmpClient } from '../src/agent/qmp/client.ts'
 
@@ -77,11 +78,22 @@ export class BareMachine {
       stdio: 'ignore',
     })
     this.#exited = once(qemu, 'exit')
-    this.#qemu = await QmpClient.connect(socket, { deadlineMs: 30_000 })
+    this.#qemu = await whenThere(socket)
   }
 
   async #quit(): Promise<void> {
     await this.#qemu?.execute('quit').catch(() => undefined) // it may go before it answers
     await this.#exited
+  }
+}
+
+/** A machine that was just spawned does not listen yet. */
+async function whenThere(socket: string): Promise<QmpClient> {
+  for (const until = performance.now() + 30_000; ; await pause(1)) {
+    try {
+      return await QmpClient.connect(socket, { deadlineMs: 30_000 })
+    } catch (error) {
+      if (performance.now() > until) throw error
+    }
   }
 }
