@@ -58,11 +58,12 @@ export async function findService(service: Service, runDir: string, program = pr
   return found.find(({ argv, env }) => `/${argv[1]}`.endsWith(`/${tail}`) && env.get('COMEBACK_RUN') === runDir) ?? null
 }
 
-/** QEMU's programs that use one of these directories: by a path in their arguments, or by what they have open. */
+/** QEMU's programs that use one of these directories: by a path in their arguments, what they were started for, or what they have open. */
 export async function findQemu(...directories: readonly string[]): Promise<readonly Running[]> {
   const isBelow = (path: string) => directories.some((directory) => path.includes(`${directory}/`))
   const qemus = (await all()).filter(({ argv }) => /(^|\/)qemu-[a-z0-9_-]+$/.test(argv[0] ?? ''))
-  const uses = await Promise.all(qemus.map(async ({ pid, argv }) => argv.some(isBelow) || (await openFiles(pid)).some(isBelow)))
+  const isFor = ({ argv, env }: Running) => argv.some(isBelow) || isBelow(env.get('COMEBACK_LOCKS_OF') ?? '')
+  const uses = await Promise.all(qemus.map(async (each) => isFor(each) || (await openFiles(each.pid)).some(isBelow)))
   return qemus.filter((_, n) => uses[n])
 }
 

@@ -58,7 +58,7 @@ async function openInQemuIo(path: string): Promise<() => Promise<void>> {
   const child = spawn('qemu-io', ['-f', 'qcow2', path], { stdio: ['pipe', 'pipe', 'pipe'] })
   const said: string[] = []
   child.stderr.on('data', (chunk) => said.push(String(chunk)))
-  const gone = once(child, 'exit')
+  const gone = once(child, 'close')
   await Promise.race([once(child.stdout, 'data'), gone]) // its prompt comes when the image is open
   if (child.exitCode !== null) throw new Error(said.join(''))
   return async () => {

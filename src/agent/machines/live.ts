@@ -2,11 +2,11 @@
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
+import { goneWithin, isGone, type ProcessMark } from '../../adapters/storage/processes.ts'
 import type { LayerId } from '../../domain/ids.ts'
 import { QmpClient, type QmpOptions } from '../qmp/client.ts'
 import { QmpRefused } from '../qmp/errors.ts'
 import { layerOfNode, nodeOf } from './names.ts'
-import { goneWithin, isGone, type ProcessMark } from './process.ts'
 
 const status = z.object({ status: z.string(), running: z.boolean() })
 const chardevs = z.array(z.object({ label: z.string(), 'frontend-open': z.boolean() }))

@@ -8,6 +8,7 @@
  * waiting (status `shutdown`); only then do we end it, and it is wanted no more.
  */
 import type { Logger } from 'pino'
+import { goneWithin, killProcess } from '../../adapters/storage/processes.ts'
 import type { InstanceId, LayerId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { MachineDisk, MachineView } from '../../ports/host-agent.ts'
@@ -17,7 +18,6 @@ import { Serial } from '../serial.ts'
 import { headOf, PoolPaths } from './command-line.ts'
 import type { MachinesEnvironment, OpenPool } from './environment.ts'
 import type { LiveMachine } from './live.ts'
-import { goneWithin, killProcess } from './process.ts'
 import type { MachineRecord } from './record.ts'
 
 /** A process that has closed its monitor is about to go. */

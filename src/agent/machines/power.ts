@@ -1,4 +1,6 @@
 /** Starting and stopping: what is written before what, so that an agent killed in between leaves nothing unsaid. */
+
+import { killProcess } from '../../adapters/storage/processes.ts'
 import type { InstanceId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import { failpoint } from '../../failpoints.ts'
@@ -9,7 +11,6 @@ import type { MachinesEnvironment } from './environment.ts'
 import { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
 import { runDirectoryOf } from './names.ts'
-import { killProcess } from './process.ts'
 import type { MachineRecord } from './record.ts'
 import { spawnMachine, whyNotStarted } from './spawn.ts'
 

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { constants } from 'node:fs'
 import { chown, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { markOf, type ProcessMark } from '../../adapters/storage/processes.ts'
 import type { InstanceId, PoolId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { MachineSpec } from '../../ports/host-agent.ts'
@@ -11,7 +12,6 @@ import { qemuArguments, unprivileged } from './command-line.ts'
 import { openConsole } from './console.ts'
 import type { MachinesEnvironment, OpenPool } from './environment.ts'
 import { runDirectoryOf } from './names.ts'
-import { markOf, type ProcessMark } from './process.ts'
 
 export async function spawnMachine(environment: MachinesEnvironment, spec: MachineSpec): Promise<ProcessMark> {
   const { records, pools, user, accelerator, runDirectory } = environment

@@ -142,6 +142,6 @@ async function processes(on: Breakable, instance: InstanceId): Promise<string[]>
   return [
     ...(machines === 1 ? [] : [`${machines} QEMU processes run the machine`]),
     ...(daemons === 1 ? [] : [`${daemons} lock daemons run`]),
-    ...notes.filter((name) => !name.startsWith('spare-')).map((name) => `hold ${name} was left`),
+    ...notes.map((name) => `hold ${name} was left`),
   ]
 }

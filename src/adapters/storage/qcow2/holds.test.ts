@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Qcow2Pool, qcow2Pool } from '../../../../test/support/qcow2-pool.ts'
 import { makeLayer } from '../../../../test/support/storage-fixtures.ts'
 import { newId, type OperationId } from '../../../domain/ids.ts'
-import { isAlive } from './lock-daemon.ts'
+import { isGone, type ProcessMark } from '../processes.ts'
+import { daemonsOfTheDead } from './lock-daemon.ts'
 
 const worker = join(import.meta.dirname, '../../../../test/support/hold-worker.ts')
 const MiB = 1024 ** 2
@@ -24,7 +25,8 @@ describe('a hold', () => {
     await rm(runtime, { recursive: true })
   })
   const noteDirectory = () => join(runtime, `holds-${pool.driver.pool}`)
-  const note = async (holder: OperationId) => JSON.parse(await readFile(join(noteDirectory(), `${holder}.json`), 'utf8'))
+  const note = async (holder: OperationId): Promise<{ daemon: ProcessMark }> =>
+    JSON.parse(await readFile(join(noteDirectory(), `${holder}.json`), 'utf8'))
 
   test('outlives an agent that is killed, and its successor releases it and clears up after the dead', async () => {
     const [layer, holder] = [await makeLayer(pool, null, MiB), newId<OperationId>()]
@@ -39,11 +41,27 @@ describe('a hold', () => {
     await expect(successor.hold(newId(), [layer])).rejects.toThrow(/held open/)
     const { daemon } = await note(holder)
     await successor.release(holder)
-    expect(await isAlive(daemon)).toBe(false)
+    expect(await isGone(daemon)).toBe(true)
     const close = await pool.openForWriting(layer)
     await close()
-    const spares = (await readdir(noteDirectory())).filter((name) => name.startsWith('spare-'))
-    expect(spares.length).toBeLessThanOrEqual(2) // its own and the first driver's; the dead agent's is gone
+    expect(await daemonsOfTheDead(noteDirectory())).toEqual([])
+    expect(await readdir(noteDirectory())).toEqual([])
+  })
+
+  test('a daemon that a killed agent was just about to note is ended by its successor', async () => {
+    const [layer, holder] = [await makeLayer(pool, null, MiB), newId<OperationId>()]
+    const agent = spawn(process.execPath, [worker, pool.directory, runtime, pool.driver.pool, holder, layer])
+    await once(agent.stdout, 'data', { signal: AbortSignal.timeout(20_000) })
+    agent.kill('SIGKILL')
+    await once(agent, 'exit')
+    await writeFile(join(noteDirectory(), `${newId()}.json.tmp`), '{"state"')
+    const { daemon } = await note(holder)
+    await rm(join(noteDirectory(), `${holder}.json`)) // as if it had died before the note
+    expect(await daemonsOfTheDead(noteDirectory())).toContainEqual(daemon)
+    await pool.another()
+    expect(await isGone(daemon)).toBe(true)
+    expect(await daemonsOfTheDead(noteDirectory())).toEqual([])
+    expect(await readdir(noteDirectory())).toEqual([])
   })
 
   test('is taken anew when its process is gone, as after a reboot', async () => {
@@ -51,7 +69,7 @@ describe('a hold', () => {
     await pool.driver.hold(holder, [layer])
     const { daemon } = await note(holder)
     process.kill(daemon.pid, 'SIGKILL')
-    await expect.poll(() => isAlive(daemon)).toBe(false)
+    await expect.poll(() => isGone(daemon)).toBe(true)
     await pool.driver.hold(holder, [layer])
     await expect(pool.openForWriting(layer)).rejects.toThrow(/lock/)
     await pool.driver.release(holder)

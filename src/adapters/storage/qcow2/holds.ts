@@ -12,23 +12,25 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { LayerId, OperationId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
+import { goneWithin, isGone, killProcess, type ProcessMark } from '../processes.ts'
 import { place, readIfThere } from './durable.ts'
-import { isAlive, LockDaemon, markOf, type ProcessMark } from './lock-daemon.ts'
+import { daemonsOfTheDead, LockDaemon } from './lock-daemon.ts'
 
 type Note = { readonly state: 'taking' | 'held'; readonly daemon: ProcessMark; readonly layers: readonly LayerId[] }
-type SpareNote = { readonly daemon: ProcessMark; readonly agent: ProcessMark | null }
 
 /** A machine that was told to end lets go of its disks within this time; also a scheduler that is busy. */
 const patienceMs = 2_000
 const lookAgainMs = 25
 
-const spare = /^spare-\d+\.json$/
+const isNote = (name: string): boolean => name.endsWith('.json')
 const sameLayers = (a: readonly LayerId[], b: readonly LayerId[]): boolean => [...a].sort().join() === [...b].sort().join()
 
+/** A killed process lets go of its files within a moment, unless the kernel is stuck in one of them. */
+const killedWithinMs = 30_000
+
 async function endProcess(mark: ProcessMark): Promise<void> {
-  if (!(await isAlive(mark))) return
-  process.kill(mark.pid, 'SIGKILL')
-  while (await isAlive(mark)) await pause(2)
+  await killProcess(mark)
+  if (!(await goneWithin(mark, killedWithinMs))) throw refuse.hostFailure({ what: 'a lock daemon cannot be ended' })
 }
 
 export class Holds {
@@ -47,9 +49,11 @@ export class Holds {
   /** Ends what dead agents left ready, and gets a daemon ready. */
   async open(): Promise<void> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 })
-    for (const name of await readdir(this.#directory)) {
-      if (spare.test(name)) await this.#endAbandoned(join(this.#directory, name))
-    }
+    const names = await readdir(this.#directory)
+    for (const name of names.filter((each) => !isNote(each))) await rm(join(this.#directory, name), { force: true })
+    const notes = await Promise.all(names.filter(isNote).map((name) => this.#readNote(join(this.#directory, name))))
+    const holding = new Set(notes.map((note) => note?.daemon.pid))
+    for (const mark of await daemonsOfTheDead(this.#directory)) if (!holding.has(mark.pid)) await endProcess(mark)
     await this.#ready()
   }
 
@@ -57,18 +61,15 @@ export class Holds {
   async close(): Promise<void> {
     const daemon = await this.#spare?.catch(() => null)
     this.#spare = null
-    if (!daemon) return
-    await daemon.end()
-    await rm(this.#spareNote(daemon.mark), { force: true })
+    await daemon?.end()
   }
 
   async take(holder: OperationId, layers: readonly LayerId[]): Promise<void> {
     const before = await this.#note(holder)
-    if (before?.state === 'held' && sameLayers(before.layers, layers) && (await isAlive(before.daemon))) return
+    if (before?.state === 'held' && sameLayers(before.layers, layers) && !(await isGone(before.daemon))) return
     await this.release(holder)
     const daemon = await this.#takeReady()
     await this.#write(holder, { state: 'taking', daemon: daemon.mark, layers })
-    await rm(this.#spareNote(daemon.mark), { force: true })
     try {
       await this.#openAll(daemon, layers)
     } catch (error) {
@@ -91,9 +92,9 @@ export class Holds {
   /** Whether one of our own holds keeps the layer, so that nobody else can be writing it. */
   async isHeld(layer: LayerId): Promise<boolean> {
     for (const name of await readdir(this.#directory)) {
-      if (spare.test(name) || !name.endsWith('.json')) continue
+      if (!isNote(name)) continue
       const note = await this.#readNote(join(this.#directory, name))
-      if (note?.state === 'held' && note.layers.includes(layer) && (await isAlive(note.daemon))) return true
+      if (note?.state === 'held' && note.layers.includes(layer) && !(await isGone(note.daemon))) return true
     }
     return false
   }
@@ -123,7 +124,7 @@ export class Holds {
 
   /** The daemon kept ready, started if there is none. */
   async #ready(): Promise<LockDaemon> {
-    this.#spare ??= this.#startSpare()
+    this.#spare ??= LockDaemon.start(this.#directory)
     const asked = this.#spare
     try {
       const daemon = await asked
@@ -141,21 +142,7 @@ export class Holds {
     const taken = this.#spare
     this.#spare = null
     const daemon = await taken?.catch(() => null)
-    return daemon?.isRunning ? daemon : this.#startSpare()
-  }
-
-  async #startSpare(): Promise<LockDaemon> {
-    const daemon = await LockDaemon.start()
-    const note: SpareNote = { daemon: daemon.mark, agent: await markOf(process.pid) }
-    await place(this.#spareNote(daemon.mark), (file) => file.writeFile(JSON.stringify(note)), 0o600)
-    return daemon
-  }
-
-  async #endAbandoned(path: string): Promise<void> {
-    const note: SpareNote = JSON.parse((await readIfThere(path)) ?? 'null') ?? { daemon: { pid: 0, start: '' }, agent: null }
-    if (note.agent !== null && (await isAlive(note.agent))) return
-    await endProcess(note.daemon)
-    await rm(path, { force: true })
+    return daemon?.isRunning ? daemon : LockDaemon.start(this.#directory)
   }
 
   async #note(holder: OperationId): Promise<Note | null> {
@@ -171,5 +158,4 @@ export class Holds {
   }
 
   #path = (holder: OperationId): string => join(this.#directory, `${holder}.json`)
-  #spareNote = (daemon: ProcessMark): string => join(this.#directory, `spare-${daemon.pid}.json`)
 }

@@ -5,24 +5,14 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
+import { isGone, markOf, type ProcessMark } from '../processes.ts'
 import { saysLocked } from './tool.ts'
 
-/** A process that cannot be mistaken for a later one with the same number: `start` is field 22 of /proc/PID/stat. */
-export type ProcessMark = { readonly pid: number; readonly start: string }
-
-export async function markOf(pid: number): Promise<ProcessMark | null> {
-  try {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return fields[0] === 'Z' || fields[19] === undefined ? null : { pid, start: fields[19] }
-  } catch {
-    return null
-  }
-}
-
-export const isAlive = async (mark: ProcessMark): Promise<boolean> => (await markOf(mark.pid))?.start === mark.start
+/** Whose daemon it is, in its environment, for whoever comes after an agent that was killed. */
+const directoryIn = 'COMEBACK_LOCKS_OF'
+const agentIn = 'COMEBACK_LOCKS_AGENT'
 
 type Reply = { readonly id?: number; readonly error?: { readonly desc: string } }
 
@@ -43,14 +33,18 @@ export class LockDaemon {
     child.stdin!.on('error', () => this.#hangUp())
   }
 
-  static async start(): Promise<LockDaemon> {
+  /** `directory`: that of the holds it is for. */
+  static async start(directory: string): Promise<LockDaemon> {
+    const agent = await markOf(process.pid)
     const args = ['--chardev', 'stdio,id=qmp,signal=off', '--monitor', 'chardev=qmp']
-    const child = spawn('qemu-storage-daemon', args, { detached: true, stdio: ['pipe', 'pipe', 'ignore'] })
+    const env = { ...process.env, [directoryIn]: directory, [agentIn]: JSON.stringify(agent) }
+    const child = spawn('qemu-storage-daemon', args, { detached: true, env, stdio: ['pipe', 'pipe', 'ignore'] })
     await once(child, 'spawn')
     const mark = await markOf(child.pid!)
     if (mark === null) throw new Error('qemu-storage-daemon ended at once')
     const daemon = new LockDaemon(child, mark)
-    await daemon.#ask('qmp_capabilities')
+    const { error } = await daemon.#ask('qmp_capabilities')
+    if (error !== undefined) throw new Error(`qemu-storage-daemon does not serve: ${error.desc}`)
     child.unref()
     return daemon
   }
@@ -110,4 +104,20 @@ export class LockDaemon {
     clearTimeout(timer)
     return reply
   }
+}
+
+/** The daemons for the holds of this directory whose agents have died. */
+export async function daemonsOfTheDead(directory: string): Promise<readonly ProcessMark[]> {
+  const found: ProcessMark[] = []
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    const pairs = (await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '')).split('\0')
+    if (!pairs.includes(`${directoryIn}=${directory}`)) continue
+    const agent: ProcessMark | null = JSON.parse(
+      pairs.find((pair) => pair.startsWith(`${agentIn}=`))?.slice(agentIn.length + 1) ?? 'null',
+    )
+    const mark = agent === null || (await isGone(agent)) ? await markOf(Number(name)) : null
+    if (mark !== null) found.push(mark)
+  }
+  return found
 }
