@@ -53,10 +53,10 @@ export async function benchSnapshot(box: Installation, cloud: OpenStack, runs: n
 /** Milliseconds. */
 async function stall(cloud: OpenStack, id: string, name: string): Promise<number> {
   await cloud.snapshotServer(id, name)
-  const { operations } = z
-    .object({ operations: z.array(z.object({ id: z.string(), kind: z.string() })) })
+  const { items } = z
+    .object({ items: z.array(z.object({ id: z.string(), kind: z.string() })) })
     .parse(await cloud.get(`/v1/operations?instance=${id}&limit=20`))
-  const latest = operations.find(({ kind }) => kind === 'take-points')
+  const latest = items.find(({ kind }) => kind === 'take-points')
   if (!latest) throw new Error('the snapshot has no operation')
   return ended.parse(await cloud.operationEnds(latest.id)).result.stallMs
 }
