@@ -19,7 +19,7 @@ export type SnapshotFigures = {
 
 const run = promisify(execFile)
 const dataDisks = 9
-const ended = z.object({ result: z.object({ stallMs: z.number() }) })
+const ended = z.object({ result: z.object({ stall_ms: z.number() }) })
 
 /** Writes without pause to the root disk, synced twice a second; the same on both sides. */
 const load = '(while :; do dd if=/dev/zero of=/load bs=64k count=64 conv=notrunc 2>/dev/null; sync; done) >/dev/null 2>&1 &'
@@ -58,7 +58,7 @@ async function stall(cloud: OpenStack, id: string, name: string): Promise<number
     .parse(await cloud.get(`/v1/operations?instance=${id}&limit=20`))
   const latest = items.find(({ kind }) => kind === 'take-points')
   if (!latest) throw new Error('the snapshot has no operation')
-  return ended.parse(await cloud.operationEnds(latest.id)).result.stallMs
+  return ended.parse(await cloud.operationEnds(latest.id)).result.stall_ms
 }
 
 class BareTen {
