@@ -42,6 +42,7 @@ for (const one of cases) {
     console.log(`${passed ? 'ok  ' : 'none'} ${seconds.toFixed(1).padStart(5)} s  ${ended.padEnd(6)} ${nameOf(one)}`)
     sinceRollback = one.story === 'rollback' && ended === 'done' ? 0 : sinceRollback + 1
     if (sinceRollback >= casesBetweenRollbacks) {
+      await campaign.guest.mark()
       await campaign.attempt('rollback')
       sinceRollback = 0
     }

@@ -64,6 +64,9 @@ export const pool = z
     kind: z.enum(['qcow2', 'rbd', 'memory']),
     total_bytes: bytes,
     free_bytes: bytes,
+    low_since: time
+      .nullable()
+      .describe('Since when it has had less free space than is warned of; when it is full, guests are held'),
     measured_at: time.nullable(),
     volumes: z.int(),
     provisioned_bytes: bytes.describe('Sum of the sizes of its volumes'),

@@ -63,6 +63,8 @@ const controller = shared.extend({
   COMEBACK_FREEZE_SECONDS: seconds(10),
   /** Free space, in MiB, below which nothing new is made in a pool. */
   COMEBACK_POOL_RESERVE_MIB: z.coerce.number().nonnegative().default(512),
+  /** Free space of a pool, in percent of the whole, below which is warned: in the log, in `/metrics` and in preflights. */
+  COMEBACK_POOL_WARN_PERCENT: z.coerce.number().min(0).max(100).default(15),
   /** Volume operations (snapshots, backups, restores) that one user may have in flight. */
   COMEBACK_VOLUME_OPERATIONS_PER_USER: z.coerce.number().int().positive().default(3),
   /** A volume operation without progress for so long is shown as failed and taken back. */
@@ -152,6 +154,7 @@ export function controllerConfig(env: Environment = process.env) {
     hostSilentSeconds: settings.COMEBACK_HOST_SILENT_SECONDS,
     freezeSeconds: settings.COMEBACK_FREEZE_SECONDS,
     poolReserveBytes: settings.COMEBACK_POOL_RESERVE_MIB * 1024 ** 2,
+    poolWarnPercent: settings.COMEBACK_POOL_WARN_PERCENT,
     volumeOperationsPerUser: settings.COMEBACK_VOLUME_OPERATIONS_PER_USER,
     volumeOperationStalledSeconds: settings.COMEBACK_VOLUME_OPERATION_STALLED_SECONDS,
     dumpSeconds: settings.COMEBACK_DUMP_SECONDS,

@@ -95,7 +95,7 @@ const dumping: DumpNeeds = {
     agents.storage(id, { fence: { resource: `pool:${id}`, epoch, operation: newId() }, requestId: systemOrigin().requestId }),
 }
 const watchers: Watcher[] = [
-  hostsWatcher({ db, addresses: config.agents, directory: agents }, 3_000),
+  hostsWatcher({ db, log, warnPercent: config.poolWarnPercent, addresses: config.agents, directory: agents }, 3_000),
   machinesWatcher({ db, operations, hosts: (id) => agents.host(id) }, 2_000),
   collectorWatcher({ db, operations }, 5_000),
   mergerWatcher({ db, operations, storage: (id) => agents.storage(id) }, 10_000),

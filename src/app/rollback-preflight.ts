@@ -156,7 +156,7 @@ export async function examineRollback(
   if (!busyIsMine) errors.push(...(await busyFindings(needs, id, attached)))
   const chosen = target ? choose(target.disks, attached, request, errors) : []
   errors.push(...(await storageFindings(db, needs, instance.host_id, chosen)))
-  const warnings = target ? warningsOf(chosen, attached, request) : []
+  const warnings = target ? [...warningsOf(chosen, attached, request), ...(await spaceWarnings(db, chosen))] : []
   for (const depth of await depths(db, chosen)) {
     if (depth >= maxDepth)
       errors.push(
@@ -256,6 +256,23 @@ function problemOf(target: TargetDisk, disk: AttachedDisk | undefined, attached:
     )
   }
   return null
+}
+
+async function spaceWarnings(db: Reader, planned: readonly PlannedDisk[]): Promise<Finding[]> {
+  if (planned.length === 0) return []
+  const ids = planned.map(({ disk }) => disk.pool)
+  const low = await db
+    .selectFrom('pools')
+    .select(['name', 'free_bytes'])
+    .where('id', 'in', ids)
+    .where('low_since', 'is not', null)
+    .execute()
+  return low.map(({ name, free_bytes }) =>
+    passing(
+      'poolLow',
+      `Pool ${name} runs short of space: ${Math.round(free_bytes / 2 ** 20)} MiB are free. When it is full, instances that write to it are held until there is room.`,
+    ),
+  )
 }
 
 async function storageFindings(

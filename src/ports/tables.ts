@@ -109,6 +109,8 @@ export interface Tables {
     kind: 'qcow2' | 'rbd' | 'memory'
     total_bytes: Generated<number>
     free_bytes: Generated<number>
+    /** Since when it has had less free space than is warned of. */
+    low_since: MaybeMoment
     measured_at: MaybeMoment
     created_at: Generated<Date>
     ahead_since: MaybeMoment

@@ -25,8 +25,8 @@ async function run(when: (cancel: () => Promise<void>) => ToyWorld['when']) {
     plan: async () => ({ params: { name: 'n' }, instance: null }),
   })
   id = begun.id
-  engine.work({ worldFor: () => world })
-  return { engine, id, world, ended: () => engine.operations.ended(begun.id, AbortSignal.timeout(5_000)) }
+  const worker = engine.work({ worldFor: () => world })
+  return { engine, worker, id, world, ended: () => engine.operations.ended(begun.id, AbortSignal.timeout(5_000)) }
 }
 
 test('what fails beyond it is stuck for all to see, and repeated until it goes well', async () => {
@@ -71,6 +71,7 @@ test('cancelled while it happens: the proof decides', async () => {
   }
   const back = await run((cancel) => ({ leap: cancelled(cancel) }))
   expect(await back.ended()).toMatchObject({ state: 'undone', problem: { code: 'cancelled' } })
+  await back.worker.stop(0) // or it claims the next one
 
   let first = true
   const on = await run((cancel) => ({

@@ -100,6 +100,16 @@ function measureDatabase(register: Registry, db: Db): void {
       }
     },
   })
+  const low = new Gauge({
+    name: 'comeback_pool_low',
+    help: 'Whether a pool has less free space than is warned of (1) or not (0).',
+    labelNames: ['pool'] as const,
+    registers,
+    collect: async () => {
+      for (const { name, low_since } of await db.selectFrom('pools').select(['name', 'low_since']).execute())
+        low.set({ pool: name }, low_since === null ? 0 : 1)
+    },
+  })
   const silence = new Gauge({
     name: 'comeback_host_silent_seconds',
     help: 'Seconds since a host was last heard of.',

@@ -31,8 +31,9 @@ export function administrationRoutes(app: FastifyInstance, needs: NativeNeeds): 
 
   serve(app, endpoints.listPools, async ({ caller }) => {
     const pools = await listPools(needs, caller)
-    const items = pools.map(({ measured_at, volumes, provisioned_bytes, ...pool }) => ({
+    const items = pools.map(({ low_since, measured_at, volumes, provisioned_bytes, ...pool }) => ({
       ...pool,
+      low_since: moment(low_since),
       measured_at: moment(measured_at),
       volumes: volumes ?? 0,
       provisioned_bytes: provisioned_bytes ?? 0,

@@ -58,16 +58,19 @@ function closedGate() {
   const { promise, resolve } = Promise.withResolvers<void>()
   const { pool } = server
   const before = pool.newLayer
+  let waiting = 0
   pool.newLayer = async (...layer) => {
+    waiting++
     await promise
     return before.apply(pool, layer)
   }
-  return async () => {
+  const open = async () => {
     pool.newLayer = before
     resolve()
-    const open = await server.operations.list({ states: ['pending', 'running', 'undoing'], limit: 1000 })
-    await Promise.all(open.map(({ id }) => server.operations.ended(id)))
+    const going = await server.operations.list({ states: ['pending', 'running', 'undoing'], limit: 1000 })
+    await Promise.all(going.map(({ id }) => server.operations.ended(id)))
   }
+  return { open, waiting: () => waiting }
 }
 
 const tally = (codes: readonly string[]) =>
@@ -83,7 +86,7 @@ const expireCooldown = (volume: VolumeId) =>
 describe('of fifty requests at once exactly as many pass as the guard allows', () => {
   test('one operation a volume, and what it is busy with is shown', async () => {
     const volume = await makeVolume('one')
-    const open = closedGate()
+    const { open } = closedGate()
     const answers = await Promise.all(Array.from({ length: 50 }, () => ask(volume)))
     expect(tally(answers.map(codeOf))).toEqual({ accepted: 1, volumeBusy: 49 })
     expect(messageOf(answers.find(({ status }) => status === 409)!)).toBe('Volume is busy with operation: snapshot')
@@ -96,7 +99,7 @@ describe('of fifty requests at once exactly as many pass as the guard allows', (
 
   test('three operations a user over all volumes; another user has three of his own', async () => {
     const volumes = await Promise.all(Array.from({ length: 50 }, (_, n) => makeVolume(`many-${n}`)))
-    const open = closedGate()
+    const { open } = closedGate()
     const answers = await Promise.all(volumes.map((volume) => ask(volume)))
     expect(tally(answers.map(codeOf))).toEqual({ accepted: 3, volumeOperationLimit: 47 })
     const free = volumes.filter((_, n) => codeOf(answers[n]!) !== 'accepted')
@@ -144,7 +147,7 @@ describe('of fifty requests at once exactly as many pass as the guard allows', (
 
     await expireCooldown(volume)
     expect((await show(volume)).cooldown_seconds).toBe(0)
-    const open = closedGate()
+    const { open } = closedGate()
     const later = await Promise.all(Array.from({ length: 50 }, () => ask(volume)))
     expect(tally(later.map(codeOf))).toEqual({ accepted: 1, volumeBusy: 49 })
     await open()
@@ -277,12 +280,12 @@ test('an operation without progress is shown as failed, its worker shut out, and
   const volume = await makeVolume('stuck')
   const { db, operations } = server
   const log = quietLog()
-  const open = closedGate()
+  const { open, waiting } = closedGate()
   const taken = await clientOf(alice).call(endpoints.takeVolumeSnapshot, { body: { volume } })
   const id = taken.operation.id
   const epochOf = async () =>
     (await db.selectFrom('operations').select('epoch').where('id', '=', id).executeTakeFirstOrThrow()).epoch
-  await expect.poll(epochOf).toBeGreaterThan(0)
+  await expect.poll(waiting).toBe(1)
   const look = (afterSeconds: number) =>
     stalledWatcher({ db, operations, log, afterSeconds }, 1000).look(new AbortController().signal)
   await look(3600)

@@ -1,7 +1,9 @@
-/** Keeps the rows of hosts and pools: who answers, what it has, how much room there is. */
+/** Keeps the rows of hosts and pools: who answers, what it has, how much room there is; warns long before a pool is full. */
+import { sql } from 'kysely'
 import type { HostId, PoolId } from '../../domain/ids.ts'
 import { newId } from '../../domain/ids.ts'
 import type { HostAgent, HostHello } from '../../ports/host-agent.ts'
+import type { Log } from '../../ports/log.ts'
 import type { StorageDriver } from '../../ports/storage-driver.ts'
 import type { Db, Tx } from '../../ports/tables.ts'
 import { catchUp } from './catch-up.ts'
@@ -9,6 +11,9 @@ import type { Watcher } from './loop.ts'
 
 export type HostsNeeds = {
   readonly db: Db
+  readonly log: Log
+  /** Free space of a pool, in percent, below which is warned. */
+  readonly warnPercent: number
   /** Addresses of agents, from the configuration. */
   readonly addresses: readonly string[]
   readonly directory: {
@@ -41,12 +46,24 @@ async function meet(needs: HostsNeeds, address: string): Promise<void> {
   needs.directory.met(host, address, hello)
   for (const pool of hello.pools) {
     const { totalBytes, freeBytes } = await needs.directory.storage(pool.id).space()
-    await needs.db
-      .updateTable('pools')
-      .set({ total_bytes: totalBytes, free_bytes: freeBytes, measured_at: new Date() })
-      .where('id', '=', pool.id)
-      .execute()
+    await keepSpace(needs, pool.id, totalBytes, freeBytes)
   }
+}
+
+/** A full pool holds the guests that write to it, so those who can make room are told while there is some. */
+async function keepSpace({ db, log, warnPercent }: HostsNeeds, id: PoolId, total: number, free: number): Promise<void> {
+  const isLow = free < (total * warnPercent) / 100
+  const before = await db.selectFrom('pools').select(['name', 'low_since']).where('id', '=', id).executeTakeFirst()
+  const since = isLow ? sql<Date>`coalesce(low_since, clock_timestamp())` : null
+  await db
+    .updateTable('pools')
+    .set({ total_bytes: total, free_bytes: free, low_since: since, measured_at: new Date() })
+    .where('id', '=', id)
+    .execute()
+  if (isLow === (before?.low_since != null)) return
+  const facts = { pool: before?.name, freeBytes: free, totalBytes: total, warnPercent }
+  if (isLow) log.warn(facts, 'a pool runs short of space; when it is full, guests that write to it are held')
+  else log.info(facts, 'a pool has room again')
 }
 
 async function keepPools(tx: Tx, host: HostId, { pools }: HostHello): Promise<void> {

@@ -100,7 +100,7 @@ async function pools(session: Session): Promise<void> {
       items.map((one) => [
         one.name,
         one.kind,
-        size(one.free_bytes),
+        `${size(one.free_bytes)}${one.low_since === null ? '' : ' (LOW)'}`,
         size(one.total_bytes),
         size(one.provisioned_bytes),
         one.volumes,

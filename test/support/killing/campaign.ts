@@ -67,9 +67,8 @@ export class Campaign {
     return { passed, ended: ended.state === 'done' ? 'done' : 'undone', seconds: (performance.now() - since) / 1000 }
   }
 
-  /** Without a kill: tells how it ended, and judges after `settle`. */
+  /** Without a kill: tells how it ended, and judges after `settle`. The guest was marked; with `settle` it may be unable to say anything. */
   async attempt(story: Story, settle = async (): Promise<void> => undefined): Promise<{ ended: string; why: string | null }> {
-    await this.guest.mark()
     const before = await this.#look()
     const ended = await this.#rest(await this.#start(story))
     await settle()
