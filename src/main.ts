@@ -23,12 +23,13 @@ import { collectorWatcher } from './app/watchers/collector.ts'
 import { type DumpNeeds, dumpWatcher } from './app/watchers/dump.ts'
 import { hostsWatcher } from './app/watchers/hosts.ts'
 import { housekeepingWatcher } from './app/watchers/housekeeping.ts'
+import { leftoversWatcher } from './app/watchers/leftovers.ts'
 import { runWatchers, type Watcher } from './app/watchers/loop.ts'
 import { machinesWatcher, systemOrigin } from './app/watchers/machines.ts'
 import { mergerWatcher } from './app/watchers/merger.ts'
 import { stalledWatcher } from './app/watchers/stalled.ts'
 import { controllerConfig } from './config.ts'
-import { newId } from './domain/ids.ts'
+import { newId, type OperationId, type PoolId } from './domain/ids.ts'
 import type { World } from './ports/world.ts'
 import { startWorker, type Ticket } from './sagas/engine/worker.ts'
 import { sagas } from './sagas/index.ts'
@@ -87,6 +88,11 @@ const server = await buildServer({
   faces: [nativeFace({ db, commands, operations, policy })],
 })
 
+const fencedStorage = (id: PoolId, { operation, epoch }: { operation: OperationId; epoch: number }) =>
+  agents.storage(id, {
+    fence: { resource: `operation:${operation}`, epoch, operation },
+    requestId: systemOrigin().requestId,
+  })
 const dumping: DumpNeeds = {
   db,
   dump: (signal) => dumpDatabase(url, signal),
@@ -98,6 +104,7 @@ const watchers: Watcher[] = [
   hostsWatcher({ db, log, warnPercent: config.poolWarnPercent, addresses: config.agents, directory: agents }, 3_000),
   machinesWatcher({ db, operations, hosts: (id) => agents.host(id) }, 2_000),
   collectorWatcher({ db, operations }, 5_000),
+  leftoversWatcher({ db, operations, log, storage: (id) => agents.storage(id), changing: fencedStorage }, 60_000),
   mergerWatcher({ db, operations, storage: (id) => agents.storage(id) }, 10_000),
   stalledWatcher({ db, operations, log, afterSeconds: config.volumeOperationStalledSeconds }, 10_000),
   dumpWatcher(dumping, config.dumpSeconds * 1000),

@@ -94,6 +94,7 @@ export const poolCalls = {
   merge: changes(z.tuple([wire.merge]), nothing),
   hold: changes(z.tuple([wire.operationId, z.array(wire.layerId)]), nothing),
   release: changes(z.tuple([wire.operationId]), nothing),
+  holders: reads(z.tuple([]), z.array(wire.operationId)),
   hasWriter: reads(z.tuple([wire.layerId]), z.boolean()),
   importUpload: changes(
     z.tuple([wire.layerId, wire.uploadName, z.enum(['raw', 'qcow2']), wire.layerRecord]),

@@ -115,6 +115,8 @@ export interface StorageDriver {
   /** Takes the layers' own write locks and keeps them until `release`, also over an agent's death. Refused while anybody writes. */
   hold(holder: OperationId, layers: readonly LayerId[]): Promise<void>
   release(holder: OperationId): Promise<void>
+  /** In whose name layers are held, or were about to be. */
+  holders(): Promise<readonly OperationId[]>
   /** Whether any process has the layer open for writing. */
   hasWriter(layer: LayerId): Promise<boolean>
   /** Turns a received file (`incoming/<upload>` of the pool) into a frozen layer, after proving that it is what it says. Leaves the upload. */

@@ -95,6 +95,10 @@ export class MemoryDriver implements StorageDriver {
     this.#holds.delete(holder)
   }
 
+  async holders(): Promise<readonly OperationId[]> {
+    return [...this.#holds.keys()]
+  }
+
   async hasWriter(layer: LayerId): Promise<boolean> {
     return this.#isOpen(layer)
   }

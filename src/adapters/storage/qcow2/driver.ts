@@ -157,6 +157,8 @@ export class Qcow2Driver implements StorageDriver {
 
   release = (holder: OperationId): Promise<void> => this.#holds.release(holder)
 
+  holders = (): Promise<readonly OperationId[]> => this.#holds.holders()
+
   async hasWriter(layer: LayerId): Promise<boolean> {
     return (await exists(this.files.layer(layer))) && this.#holds.isTaken(layer, 'read')
   }

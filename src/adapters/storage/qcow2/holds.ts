@@ -10,7 +10,7 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { LayerId, OperationId } from '../../../domain/ids.ts'
+import { asId, isUuid, type LayerId, type OperationId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
 import { goneWithin, isGone, killProcess, type ProcessMark } from '../processes.ts'
 import { place, readIfThere } from './durable.ts'
@@ -87,6 +87,12 @@ export class Holds {
     if (note === null) return
     await endProcess(note.daemon)
     await rm(this.#path(holder), { force: true })
+  }
+
+  /** In whose name there are notes. */
+  async holders(): Promise<readonly OperationId[]> {
+    const names = (await readdir(this.#directory)).filter(isNote).map((name) => name.slice(0, -'.json'.length))
+    return names.filter(isUuid).map((name) => asId<OperationId>(name))
   }
 
   /** Whether one of our own holds keeps the layer, so that nobody else can be writing it. */
