@@ -29,7 +29,7 @@ export default defineConfig({
       group('crash', ['test/crash/**/*.test.ts'], { seconds: 120 }),
       // Real guests are started one file after another: under emulation each of them takes a whole core.
       group('real', ['test/real/**/*.test.ts'], { seconds: 300, parallel: false, isolate: true }),
-      // SIGKILL at the points of real operations: a quarter of an hour and more, so by `npm run campaigns`, beside `npm run soak`.
+      // SIGKILL at points of real operations: those that decide, and some that a seed draws; `npm run soak` takes all.
       group('campaigns', ['test/campaigns/**/*.test.ts'], { seconds: 900, parallel: false, isolate: true }),
       group('clients', ['test/clients/**/*.test.ts'], { seconds: 300, parallel: false, isolate: true }),
     ],

@@ -11,7 +11,7 @@ beforeAll(async () => {
 }, 10 * minutes)
 afterAll(() => campaign?.end(), 5 * minutes)
 
-const cases = [...decidingCases('snapshot'), ...decidingCases('frozen-snapshot'), ...sampleOf('snapshot', 2)]
+const cases = [...decidingCases('snapshot'), ...decidingCases('frozen-snapshot'), ...sampleOf('snapshot', 5)]
 
 test.each(cases.map((one) => [nameOf(one), one] as const))('%s', { timeout: 10 * minutes }, async (_name, one) => {
   expect(await campaign.run(one)).toMatchObject({ passed: true })

@@ -24,6 +24,11 @@ export const rounds: readonly (readonly Group[])[] = [
   ],
   [
     { name: 'real', needs: machines, about: 'real guests and processes' },
+    {
+      name: 'campaigns',
+      needs: machines,
+      about: 'controller, agent, PostgreSQL and guest killed in real operations; a full pool',
+    },
     { name: 'clients', needs: [...machines, ...clientNeeds], about: "OpenStack's own commands" },
   ],
 ]
