@@ -27,7 +27,7 @@ const resetAt = 0xfff0
 /** (0x2a << 1) | 1: how the exit device says it. */
 const worked = 85
 /** Emulated it takes 0.1 s; on a broken KVM it hangs for ever. */
-const deadlineMs = 1_500
+const usualDeadlineMs = 1_500
 
 export function probeRom(): Buffer {
   const rom = Buffer.alloc(romBytes, halt)
@@ -37,7 +37,7 @@ export function probeRom(): Buffer {
 }
 
 /** Whether that accelerator runs code. */
-export async function acceleratorWorks(accelerator: 'kvm' | 'tcg'): Promise<boolean> {
+export async function acceleratorWorks(accelerator: 'kvm' | 'tcg', { deadlineMs = usualDeadlineMs } = {}): Promise<boolean> {
   const directory = await mkdtemp(join(tmpdir(), 'comeback-probe-'))
   try {
     const rom = join(directory, 'probe.rom')
@@ -67,14 +67,22 @@ async function probe(): Promise<Choice> {
   return { accelerator: 'kvm', kvmGroup: device.gid, why: 'KVM runs code' }
 }
 
-const remembered = z.object({
-  bootId: z.string(),
-  choice: z.object({ accelerator: z.enum(['kvm', 'tcg']), kvmGroup: z.number().nullable(), why: z.string() }),
-})
+const choices = z.object({ accelerator: z.enum(['kvm', 'tcg']), kvmGroup: z.number().nullable(), why: z.string() })
+const remembered = z
+  .string()
+  .transform((text, context): unknown => {
+    try {
+      return JSON.parse(text)
+    } catch {
+      context.addIssue('not JSON')
+      return z.NEVER
+    }
+  })
+  .pipe(z.object({ bootId: z.string(), choice: choices }))
 
 /** Probed once a boot: a broken KVM costs the whole deadline. */
 export async function chooseAccelerator(memory: string, bootId: string): Promise<Choice> {
-  const before = remembered.safeParse(JSON.parse((await readIfThere(memory)) ?? 'null'))
+  const before = remembered.safeParse((await readIfThere(memory)) ?? '')
   if (before.success && before.data.bootId === bootId) return before.data.choice
   const choice = await probe()
   await writeDurably(memory, JSON.stringify({ bootId, choice }))
