@@ -1,4 +1,5 @@
 import { readdir, readFile, readlink } from 'node:fs/promises'
+import { get } from 'node:http'
 import { createServer } from 'node:net'
 
 export type Address = { readonly host: string; readonly port: number }
@@ -11,14 +12,17 @@ export const addressProblem = ({ host, port }: Address): Promise<string | null> 
     server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(null)))
   })
 
-/** Who listens on the port, as far as /proc lets us see: "nginx (process 812)". */
-export async function holderOf(port: number): Promise<string | null> {
+/** The sockets that listen on the port, as /proc/PID/fd names them. */
+async function listening(port: number): Promise<ReadonlySet<string>> {
   const hex = port.toString(16).toUpperCase().padStart(4, '0')
   const tables = await Promise.all(['tcp', 'tcp6'].map((name) => readFile(`/proc/net/${name}`, 'utf8').catch(() => '')))
   const rows = tables.flatMap((table) => table.split('\n')).map((row) => row.trim().split(/\s+/))
-  const inodes = new Set(
-    rows.filter((row) => row[1]?.endsWith(`:${hex}`) && row[3] === '0A').map((row) => `socket:[${row[9]}]`),
-  )
+  return new Set(rows.filter((row) => row[1]?.endsWith(`:${hex}`) && row[3] === '0A').map((row) => `socket:[${row[9]}]`))
+}
+
+/** Who listens on the port, as far as /proc lets us see: "nginx (process 812)". */
+export async function holderOf(port: number): Promise<string | null> {
+  const inodes = await listening(port)
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     const files = await readdir(`/proc/${pid}/fd`).catch(() => [])
     for (const file of files) {
@@ -27,4 +31,23 @@ export async function holderOf(port: number): Promise<string | null> {
     }
   }
   return null
+}
+
+/**
+ * Whether a controller answers there. It is asked only once somebody listens: who connects again and again to a port of the
+ * range for outgoing connections on its own host is given that very port by the kernel after some hundred times, is connected
+ * with itself, and keeps the controller from listening.
+ *
+ * Not by fetch: one that was answered by a process that is killed meanwhile has been seen to wait for ever, past its deadline.
+ */
+export async function isHealthy(url: string): Promise<boolean> {
+  if ((await listening(Number(new URL(url).port))).size === 0) return false
+  return await new Promise((resolve) => {
+    const asked = get(`${url}/healthz`, { agent: false }, (answer) => {
+      resolve(answer.statusCode === 200)
+      asked.destroy()
+    })
+    asked.setTimeout(2_000, () => asked.destroy())
+    asked.once('error', () => resolve(false)).once('close', () => resolve(false))
+  })
 }

@@ -1,6 +1,5 @@
 /** Brings everything up that is not: attaches to what runs, starts what does not, changes nothing else. */
 import { mkdir } from 'node:fs/promises'
-import { get } from 'node:http'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,7 +10,7 @@ import { databaseUp } from './database.ts'
 import { withLock } from './lock.ts'
 import { databaseNeed, ensurePackages, machineNeeds } from './packages.ts'
 import { type Places, preparePlaces } from './places.ts'
-import { addressProblem, holderOf } from './ports.ts'
+import { addressProblem, holderOf, isHealthy } from './ports.ts'
 import { findService, programs, type Service, startService } from './processes.ts'
 import { say, step } from './say.ts'
 import { ensureUser } from './system-user.ts'
@@ -125,15 +124,4 @@ const socketAnswers = (path: string): Promise<boolean> =>
     const socket = createConnection(path)
     socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
     socket.once('connect', () => socket.destroy())
-  })
-
-/** Not by fetch: one that was answered by a process that is killed meanwhile has been seen to wait for ever, past its deadline. */
-const isHealthy = (url: string): Promise<boolean> =>
-  new Promise((resolve) => {
-    const asked = get(`${url}/healthz`, { agent: false }, (answer) => {
-      resolve(answer.statusCode === 200)
-      asked.destroy()
-    })
-    asked.setTimeout(2_000, () => asked.destroy())
-    asked.once('error', () => resolve(false)).once('close', () => resolve(false))
   })

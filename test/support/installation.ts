@@ -144,7 +144,8 @@ export class Installation {
 
 const isMachine = ({ argv }: { readonly argv: readonly string[] }): boolean => /qemu-system/.test(argv[0] ?? '')
 
+/** Below the ports that the kernel gives to outgoing connections (from 32768), any of which may be taken the next moment. */
 async function freePort(): Promise<number> {
-  for (let at = 21_000 + Math.floor(Math.random() * 30_000); ; at += 1)
+  for (let at = 21_000 + Math.floor(Math.random() * 11_000); ; at += 1)
     if ((await addressProblem({ host: '127.0.0.1', port: at })) === null) return at
 }

@@ -16,7 +16,8 @@ const systemErrors: readonly string[] = [
   'ENOTFOUND',
 ]
 /** The client's own errors carry no code. */
-const sentences = /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/
+const sentences =
+  /^(Connection terminated|timeout expired|timeout exceeded when trying to connect|Client has encountered a connection error|Cannot use a pool after calling end)/
 
 /** Whether the connection failed: what was being done may or may not have happened. */
 export const isConnectionFailure = (error: unknown): boolean =>

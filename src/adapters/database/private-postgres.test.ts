@@ -61,6 +61,15 @@ test('comes back with what was committed after its postmaster was killed', async
   expect(await ask('select n from kept')).toEqual([{ n: 42 }])
 }, 30_000)
 
+test('waits for a server that is too busy to answer', async () => {
+  await ensurePostgres(p)
+  const pid = (await postmasterOf(p.dataDir)) ?? 0
+  process.kill(pid, 'SIGSTOP')
+  setTimeout(() => process.kill(pid, 'SIGCONT'), 7_000)
+  await ensurePostgres(p)
+  expect(await postmasterOf(p.dataDir)).toBe(pid)
+}, 30_000)
+
 test('refuses to attach to a server that could lose what it acknowledged', async () => {
   await ensurePostgres({ ...p, durability: 'throwaway' })
   await expect(ensurePostgres(p)).rejects.toThrow(/fsync = 'off'|full_page_writes = 'off'/)

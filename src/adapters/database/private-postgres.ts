@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import { refuse } from '../../domain/refusals.ts'
+import { isConnectionFailure } from './failures.ts'
 import { postgresBinaries, postgresUser, type RunsAs } from './postgres-binaries.ts'
 import { assertSafe, type Durability, settings } from './postgres-settings.ts'
 
@@ -98,9 +99,6 @@ async function createIfAbsent(p: PrivatePostgres, bin: string, user: RunsAs): Pr
 const codeOf = (error: unknown): string =>
   typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : ''
 
-/** Absent, dead, or still starting or stopping. */
-const notNow = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', '57P03'])
-
 async function answers(p: PrivatePostgres): Promise<boolean> {
   const client = new pg.Client({ connectionString: postgresUrl(p, 'postgres'), connectionTimeoutMillis: 5_000 })
   client.on('error', () => {})
@@ -109,7 +107,7 @@ async function answers(p: PrivatePostgres): Promise<boolean> {
     await assertSafe(client, p.durability ?? 'durable', p.dataDir)
     return true
   } catch (error) {
-    if (notNow.has(codeOf(error))) return false
+    if (isConnectionFailure(error)) return false // absent, dead, starting, stopping, or too busy to answer in time
     throw error
   } finally {
     await client.end().catch(() => {})
