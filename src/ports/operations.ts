@@ -32,6 +32,8 @@ export type BeginRequest<Params> = {
 export interface Operations {
   /** Writes the operation, its locks and its first event in one transaction; what it answered survives a power cut. */
   begin<Params extends object>(request: BeginRequest<Params>): Promise<{ id: OperationId; repeated: boolean }>
+  /** What the same request has started before, told by its Idempotency-Key: asked first where what it is about may be gone since. */
+  startedBefore(request: Pick<BeginRequest<object>, 'kind' | 'origin' | 'digestOf'>): Promise<OperationId | null>
   /** Resolves when the operation has ended; rejects when aborted. The operation goes on either way. */
   ended(id: OperationId, signal?: AbortSignal): Promise<Operation>
   show(id: OperationId): Promise<Operation | null>

@@ -1,6 +1,8 @@
 /** Images: made, filled, changed, shown to others, deleted; and what is refused on the way. */
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { beforeAll, expect, test } from 'vitest'
-import { makeFlavor, makeImage, makeServer, makeSnapshot } from '../support/first-server.ts'
+import { makeFlavor, makeImage, makeServer, makeSnapshot, until } from '../support/first-server.ts'
 import { administrator, type Call, type Person, person } from '../support/people.ts'
 import { type Product, startProduct } from '../support/product.ts'
 
@@ -64,6 +66,33 @@ test('data that is too large or not there leaves the image as it was', async () 
   const { id: formless } = (await create(anna.call, { name: 'formless' })).json
   expect((await put(anna.call, formless, 10)).status).toBe(400)
   expect((await put(otto.call, formless, 10)).status).toBe(404)
+})
+
+test('an upload that is broken off was a bad request, and can be tried again', async () => {
+  const { id } = (await create(anna.call, { name: 'half', disk_format: 'raw', container_format: 'bare' })).json
+  const socket = connect(Number(new URL(product.url).port), '127.0.0.1')
+  await once(socket, 'connect')
+  const head = [
+    `PUT /image/v2/images/${id}/file HTTP/1.1`,
+    'host: x',
+    `x-auth-token: ${anna.token}`,
+    'content-type: application/octet-stream',
+    'content-length: 50000',
+  ]
+  socket.write(`${head.join('\r\n')}\r\n\r\n${'x'.repeat(1000)}`)
+  await until('the upload', async () => (await anna.call('GET', `/image/v2/images/${id}`)).json.status === 'saving')
+  socket.resetAndDestroy()
+  const row = await until('its end', async () =>
+    product.db
+      .selectFrom('audit_log')
+      .select('outcome')
+      .where('action', '=', 'upload_image')
+      .where('target', '=', id)
+      .executeTakeFirst(),
+  )
+  expect(row).toEqual({ outcome: 'malformed' })
+  expect((await anna.call('GET', `/image/v2/images/${id}`)).json.status).toBe('queued')
+  expect((await put(anna.call, id, 1024)).status).toBe(204)
 })
 
 test('a patch changes, adds and removes; what is ours stays', async () => {

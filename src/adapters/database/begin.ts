@@ -56,12 +56,7 @@ async function beginIn<Params extends object>(
   version: number,
   { kind, origin, digestOf, preemptible = false, plan }: BeginRequest<Params>,
 ): Promise<Begun> {
-  const digest =
-    digestOf === undefined
-      ? null
-      : createHash('sha256')
-          .update(canonical([kind, digestOf]))
-          .digest()
+  const digest = digestOfRequest({ kind, digestOf })
   const { numInsertedOrUpdatedRows } = await tx
     .insertInto('operations')
     .values({
@@ -95,6 +90,31 @@ async function beginIn<Params extends object>(
   await sql`select pg_notify(${channels.work}, ${id})`.execute(tx)
   await appendEvent(tx, id, { type: 'created', data: { kind, instance } })
   return { id, repeated: false }
+}
+
+type Request = Pick<BeginRequest<object>, 'kind' | 'digestOf' | 'origin'>
+
+const digestOfRequest = ({ kind, digestOf }: Omit<Request, 'origin'>): Buffer | null =>
+  digestOf === undefined
+    ? null
+    : createHash('sha256')
+        .update(canonical([kind, digestOf]))
+        .digest()
+
+/** What the same request has started before, told by its Idempotency-Key. */
+export async function startedBefore(db: Db, request: Request): Promise<OperationId | null> {
+  const { idempotencyKey, projectId, userId } = request.origin
+  if (idempotencyKey === undefined) return null
+  const found = await db
+    .selectFrom('operations')
+    .select(['id', 'request_digest'])
+    .where('project_id', 'is not distinct from', projectId)
+    .where('user_id', 'is not distinct from', userId)
+    .where('idempotency_key', '=', idempotencyKey)
+    .executeTakeFirst()
+  if (!found) return null
+  if (!(found.request_digest ?? empty).equals(digestOfRequest(request) ?? empty)) throw refuse.idempotencyMismatch()
+  return found.id
 }
 
 /** The operation that this request, or the same one before it, has started. */

@@ -7,7 +7,7 @@ import type { OperationFilter, Operations } from '../../ports/operations.ts'
 import type { Db, Tables } from '../../ports/tables.ts'
 import { appendEvent } from './append-event.ts'
 import { writeAudit } from './audit.ts'
-import { begin } from './begin.ts'
+import { begin, startedBefore } from './begin.ts'
 import { channels, type Listener } from './listen.ts'
 import { transact } from './transact.ts'
 import { eventsOf, waitForEnd } from './watch-operations.ts'
@@ -43,6 +43,7 @@ export function createOperations({ db, listener, sagas, giveWayMs = 10_000 }: Op
       }
       return await begin(db, saga.version, request, { askAndWait, ms: giveWayMs })
     },
+    startedBefore: (request) => startedBefore(db, request),
     list: async (filter) => (await selectOperations(db, filter)).map(toOperation),
     events: (filter, signal) => eventsOf(db, listener, filter, signal),
     forceEnd: async (id, origin) => {

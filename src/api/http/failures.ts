@@ -58,7 +58,7 @@ function refusalOf(error: unknown): Refusal | null {
 /** Connection refused or broken, and PostgreSQL's own: shutting down, starting up, too many connections. */
 const databaseGone = /^(ECONNREFUSED|ECONNRESET|EPIPE|ENOENT|57P0[123]|08\w{3}|53300)$/
 const databaseGoneWords =
-  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/
+  /^(Connection terminated|timeout expired|timeout exceeded when trying to connect|Client has encountered a connection error|Cannot use a pool after calling end)/
 
 const byFramework: Readonly<Record<string, (error: Error) => Refusal>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: (error) => refuse.tooLarge({ limit: limitOf(error) }),

@@ -43,12 +43,13 @@ export const imageCommands = (needs: Needs): Verbs => ({
   },
 
   async deleteImage(caller, id) {
+    const request = { kind: 'delete-image', origin: originOf(caller), digestOf: { id } }
+    const before = await needs.operations.startedBefore(request)
+    if (before) return { operation: before }
     const found = await ownedImage(needs.db, caller, id)
     needs.allow(caller, 'delete_image', { project: found.project_id })
     const { id: operation } = await needs.operations.begin<DeleteImageParams>({
-      kind: 'delete-image',
-      origin: originOf(caller),
-      digestOf: { id },
+      ...request,
       plan: async (tx, take) => {
         const made = await tx
           .selectFrom('volume_snapshots')
@@ -59,7 +60,7 @@ export const imageCommands = (needs: Needs): Verbs => ({
         const snapshots = made.map((row) => row.id)
         await take([...exclusive('snapshot', ...snapshots), ...exclusive('image', id)])
         const image = await ownedImage(tx, caller, id)
-        if (image.protected) throw refuse.forbidden({ rule: `deleting the protected image ${id}` })
+        if (image.protected) throw refuse.imageProtected({ id })
         const users = await usersOf(tx, id)
         if (users > 0) throw refuse.inUse({ what: 'Image', id, by: `${users} instances that boot with it` })
         const blobIn: PoolId | null = image.layer_id === null ? image.pool_id : null

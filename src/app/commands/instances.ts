@@ -66,12 +66,13 @@ export const instanceCommands = (needs: Needs): Verbs => ({
   },
 
   async deleteInstance(caller, instance) {
+    const request = { kind: 'delete-instance', origin: originOf(caller), digestOf: { instance } }
+    const before = await needs.operations.startedBefore(request)
+    if (before) return { operation: before }
     const found = await ownedInstance(needs.db, caller, instance)
     needs.allow(caller, 'os_compute_api:servers:delete', { project: found.project_id })
     const { id: operation } = await needs.operations.begin({
-      kind: 'delete-instance',
-      origin: originOf(caller),
-      digestOf: { instance },
+      ...request,
       plan: async (tx, take) => {
         await take(exclusive('instance', instance))
         const row = await ownedInstance(tx, caller, instance)

@@ -165,12 +165,13 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
   },
 
   async deleteVolumeSnapshot(caller, snapshot, { confirm }) {
+    const request = { kind: 'delete-snapshots', origin: originOf(caller), digestOf: { snapshot } }
+    const before = await needs.operations.startedBefore(request)
+    if (before) return { operation: before }
     const found = await ownedSnapshot(needs.db, caller, snapshot)
     needs.allow(caller, 'volume:delete_snapshot', { project: found.project_id })
     const { id: operation } = await needs.operations.begin<DeleteSnapshotsParams>({
-      kind: 'delete-snapshots',
-      origin: originOf(caller),
-      digestOf: { snapshot },
+      ...request,
       plan: async (tx, take) => {
         await take(exclusive('snapshot', snapshot))
         const row = await ownedSnapshot(tx, caller, snapshot)

@@ -196,7 +196,7 @@ export const volumeCommands = (needs: Needs): Verbs => ({
         return { params, instance: null }
       },
     })
-    if (started.repeated) volume = await volumeOf(needs, started.id)
+    if (started.repeated) volume = (await paramsOf<NewVolume>(needs, started.id)).volume
     return { volume, operation: started.id }
   },
 
@@ -235,12 +235,13 @@ export const volumeCommands = (needs: Needs): Verbs => ({
   },
 
   async deleteVolume(caller, id, { cascade }) {
+    const request = { kind: 'delete-volume', origin: originOf(caller), digestOf: { id, cascade } }
+    const before = await needs.operations.startedBefore(request)
+    if (before) return { operation: before }
     const found = await ownedVolume(needs.db, caller, id)
     needs.allow(caller, 'volume:delete', { project: found.project_id })
     const { id: operation } = await needs.operations.begin({
-      kind: 'delete-volume',
-      origin: originOf(caller),
-      digestOf: { id, cascade },
+      ...request,
       plan: async (tx, take) => {
         await take(exclusive('volume', id))
         const volume = await ownedVolume(tx, caller, id)
@@ -274,12 +275,12 @@ export const volumeCommands = (needs: Needs): Verbs => ({
   async attachVolume(caller, { instance, volume: id, device, deleteOnTermination, tag }) {
     const owner = await ownedInstance(needs.db, caller, instance)
     needs.allow(caller, 'os_compute_api:os-volumes-attachments:create', { project: owner.project_id })
-    const attachment = newId<AttachmentId>()
+    let attachment = newId<AttachmentId>()
     let chosen = ''
-    const { id: operation } = await needs.operations.begin<AttachVolumeParams>({
+    const { id: operation, repeated } = await needs.operations.begin<AttachVolumeParams>({
       kind: 'attach-volume',
       origin: originOf(caller),
-      digestOf: { instance, id, device },
+      digestOf: { instance, id, device, deleteOnTermination, tag },
       plan: async (tx, take) => {
         await take([...exclusive('instance', instance), ...exclusive('volume', id)])
         const row = await ownedInstance(tx, caller, instance)
@@ -316,16 +317,18 @@ export const volumeCommands = (needs: Needs): Verbs => ({
         }
       },
     })
+    if (repeated) ({ attachment, device: chosen } = await paramsOf<AttachVolumeParams>(needs, operation))
     return { operation, attachment, device: chosen }
   },
 
   async detachVolume(caller, instance, id) {
+    const request = { kind: 'detach-volume', origin: originOf(caller), digestOf: { instance, id } }
+    const before = await needs.operations.startedBefore(request)
+    if (before) return { operation: before }
     const owner = await ownedInstance(needs.db, caller, instance)
     needs.allow(caller, 'os_compute_api:os-volumes-attachments:delete', { project: owner.project_id })
     const { id: operation } = await needs.operations.begin<DetachVolumeParams>({
-      kind: 'detach-volume',
-      origin: originOf(caller),
-      digestOf: { instance, id },
+      ...request,
       plan: async (tx, take) => {
         await take([...exclusive('instance', instance), ...exclusive('volume', id)])
         const row = await ownedInstance(tx, caller, instance)
@@ -345,9 +348,8 @@ export const volumeCommands = (needs: Needs): Verbs => ({
   },
 })
 
-async function volumeOf(needs: Needs, operation: OperationId): Promise<VolumeId> {
-  const { params } = (await needs.operations.show(operation)) ?? {}
-  return (params as NewVolume).volume
+async function paramsOf<Params>(needs: Needs, operation: OperationId): Promise<Params> {
+  return (await needs.operations.show(operation))?.params as Params
 }
 
 /** The device asked for, if it is a free one, else the first free of vda, vdb, …; a machine takes up to 26 disks. */

@@ -9,6 +9,7 @@ import type { ApiNeeds } from '../../http/needs.ts'
 import { callerOf } from '../../http/request.ts'
 import { speaks } from '../microversions.ts'
 import { limitOf, queryOf, wholeNumber } from '../query.ts'
+import { evenIfGone } from '../repeats.ts'
 
 type ById = { Params: { id: string } }
 type ByVolume = { Params: { id: string; volume: string } }
@@ -92,8 +93,20 @@ export function volumeAttachments(app: FastifyInstance, needs: ApiNeeds): void {
 
   app.delete<ByVolume>(`${path}/:volume`, async (request, reply) => {
     request.audited.action = 'os_compute_api:os-volumes-attachments:delete'
-    const { instance_id, volume_id } = await one(request, 'os_compute_api:os-volumes-attachments:delete')
-    const { operation } = await commands.detachVolume(callerOf(request), instance_id, volume_id)
+    const caller = callerOf(request)
+    const { id: server, volume: disk } = request.params
+    const found = one(request, 'os_compute_api:os-volumes-attachments:delete')
+    const instance = await evenIfGone(
+      caller,
+      server,
+      found.then((row) => ({ id: row.instance_id })),
+    )
+    const volume = await evenIfGone(
+      caller,
+      disk,
+      found.then((row) => ({ id: row.volume_id })),
+    )
+    const { operation } = await commands.detachVolume(caller, instance, volume)
     request.audited.operation = operation
     await settledWell(needs.operations, operation)
     return reply.code(202).send()

@@ -25,6 +25,7 @@ export function data(app: FastifyInstance, needs: ApiNeeds): void {
       await outcomeOf(operations, operation, settings.waitSeconds)
     } catch (error) {
       await abandonUpload(db, image.id)
+      if (request.raw.errored) throw refuse.malformed({ why: 'The request ended before its body was complete.' })
       throw error
     }
     return reply.code(204).send()

@@ -7,6 +7,7 @@ import { read } from '../../http/bodies.ts'
 import type { ApiNeeds } from '../../http/needs.ts'
 import { callerOf } from '../../http/request.ts'
 import { printable } from '../names.ts'
+import { evenIfGone } from '../repeats.ts'
 import { fieldsOf, fieldsOfNew } from './fields.ts'
 import { patched } from './patch.ts'
 import { imageView } from './views.ts'
@@ -38,9 +39,9 @@ export function images(app: FastifyInstance, needs: ApiNeeds): void {
   app.delete<ById>('/v2/images/:id', async (request, reply) => {
     request.audited.action = 'delete_image'
     const caller = callerOf(request)
-    const image = await findOwnImage(needs, caller, request.params.id, 'delete_image')
-    if (image.protected) throw refuse.imageProtected({ id: image.id })
-    const { operation } = await needs.commands.deleteImage(caller, image.id)
+    const { id: name } = request.params
+    const id = await evenIfGone(caller, name, findOwnImage(needs, caller, name, 'delete_image'))
+    const { operation } = await needs.commands.deleteImage(caller, id)
     request.audited.operation = operation
     await outcomeOf(needs.operations, operation, needs.settings.waitSeconds)
     return reply.code(204).send()

@@ -10,6 +10,7 @@ import { callerOf } from '../../http/request.ts'
 import { speaks } from '../microversions.ts'
 import { description, labels, printable } from '../names.ts'
 import { type Query, queryOf } from '../query.ts'
+import { evenIfGone } from '../repeats.ts'
 import { cinderPage, metadataMatches, nameMatches, whoseOf } from './paging.ts'
 import { snapshotBrief, snapshotStatus, snapshotView } from './views.ts'
 
@@ -111,7 +112,8 @@ export function snapshots(app: FastifyInstance, needs: ApiNeeds): void {
   app.delete<ById>('/v3/snapshots/:id', async (request, reply) => {
     request.audited.action = 'volume:delete_snapshot'
     const caller = callerOf(request)
-    const { id } = await findSnapshot(needs, caller, request.params.id, 'volume:delete_snapshot')
+    const { id: name } = request.params
+    const id = await evenIfGone(caller, name, findSnapshot(needs, caller, name, 'volume:delete_snapshot'))
     const { operation } = await commands.deleteVolumeSnapshot(caller, id, { confirm: null })
     request.audited.operation = operation
     await settled(needs.operations, operation)

@@ -12,6 +12,7 @@ import type { ApiNeeds } from '../../http/needs.ts'
 import { callerOf } from '../../http/request.ts'
 import { description, labels, printable } from '../names.ts'
 import { boolean, type Query, queryOf } from '../query.ts'
+import { evenIfGone } from '../repeats.ts'
 import { cinderPage, metadataMatches, nameMatches, whoseOf } from './paging.ts'
 import { defaultType } from './types.ts'
 import { volumeBrief, volumeStatus, volumeView } from './views.ts'
@@ -134,7 +135,8 @@ export function volumes(app: FastifyInstance, needs: ApiNeeds): void {
   app.delete<ById>('/v3/volumes/:id', async (request, reply) => {
     request.audited.action = 'volume:delete'
     const caller = callerOf(request)
-    const { id } = await findVolume(needs, caller, request.params.id, 'volume:delete')
+    const { id: name } = request.params
+    const id = await evenIfGone(caller, name, findVolume(needs, caller, name, 'volume:delete'))
     const query = queryOf(request)
     if (boolean('force', query.one('force')) === true)
       throw refuse.notImplemented({ what: 'Deleting a volume whatever its state' })

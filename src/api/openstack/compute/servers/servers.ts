@@ -9,6 +9,7 @@ import type { ApiNeeds } from '../../../http/needs.ts'
 import { callerOf } from '../../../http/request.ts'
 import { speaks } from '../../microversions.ts'
 import { description, printable } from '../../names.ts'
+import { evenIfGone } from '../../repeats.ts'
 import { addressesOf, serverView } from './view.ts'
 
 type ById = { Params: { id: string } }
@@ -48,7 +49,8 @@ export function servers(app: FastifyInstance, needs: ApiNeeds): void {
   app.delete<ById>('/v2.1/servers/:id', async (request, reply) => {
     request.audited.action = 'os_compute_api:servers:delete'
     const caller = callerOf(request)
-    const { id } = await findInstance(needs, caller, request.params.id, 'os_compute_api:servers:delete')
+    const { id: name } = request.params
+    const id = await evenIfGone(caller, name, findInstance(needs, caller, name, 'os_compute_api:servers:delete'))
     const { operation } = await needs.commands.deleteInstance(caller, id)
     request.audited.operation = operation
     await settled(needs.operations, operation)
