@@ -17,7 +17,7 @@ import {
   volumeId,
 } from './words.ts'
 
-export const snapshotKinds = ['user', 'instance', 'safety'] as const
+export const snapshotKinds = ['user', 'instance', 'safety', 'backup'] as const
 
 export const volumeSnapshot = z
   .object({

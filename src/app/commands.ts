@@ -5,14 +5,17 @@
  */
 import type {
   AttachmentId,
+  BackupId,
   Bytes,
   FlavorId,
+  HostGroupId,
   ImageId,
   InstanceId,
   OperationId,
   PlanId,
   PoolId,
   SnapshotId,
+  VaultId,
   VolumeId,
 } from '../domain/ids.ts'
 import type { Problem } from '../domain/operation.ts'
@@ -179,4 +182,91 @@ export interface Commands {
 
   preflightRollback(caller: Caller, instance: InstanceId | null, request: RollbackRequest): Promise<Preflight>
   rollback(caller: Caller, instance: InstanceId, request: RollbackRequest): Promise<Started & { repeated: boolean }>
+}
+
+/** What a backup is made of: a point taken for it now, or one of the volume's own snapshots. */
+export type BackupRequest = {
+  readonly volume: VolumeId
+  /** Null: the time. */
+  readonly name: string | null
+  readonly description: string | null
+  readonly metadata: Labels
+  readonly snapshot: SnapshotId | null
+  readonly consistency: 'application' | 'crash'
+  /** False: refused while it is attached (Cinder's way). */
+  readonly force: boolean
+  /** `auto`: only changes are read where that is possible. `full`: everything, whatever there is. */
+  readonly read: 'auto' | 'full'
+}
+
+export interface BackupCommands {
+  /** The operation is the backup's; taking its point is one of its own, which it waits for. */
+  createBackup(caller: Caller, request: BackupRequest): Promise<Started & { backup: BackupId }>
+  /** One backup of each disk (or the chosen ones), all of one moment. */
+  createInstanceBackups(
+    caller: Caller,
+    request: Omit<BackupRequest, 'volume' | 'snapshot' | 'force'> & {
+      readonly instance: InstanceId
+      readonly disks: readonly DiskName[] | null
+    },
+  ): Promise<{
+    readonly backups: readonly { readonly backup: BackupId; readonly volume: VolumeId; readonly operation: OperationId }[]
+  }>
+  /** `confirm`: its name as it was typed, null where the protocol has no place for it. */
+  deleteBackup(caller: Caller, backup: BackupId, options: { confirm: string | null }): Promise<Started>
+  /** In place: the same flip as `restoreVolume`, with a safety snapshot unless told otherwise. */
+  restoreBackup(
+    caller: Caller,
+    volume: VolumeId,
+    backup: BackupId,
+    options: { skipSafetySnapshot: boolean; confirm: string | null },
+  ): Promise<Started>
+  /** Left out: those of the volume that was backed up, where it still exists. Any pool, of whatever kind. */
+  createVolumeFromBackup(
+    caller: Caller,
+    request: {
+      backup: BackupId
+      name: string | null
+      description: string | null
+      sizeBytes: Bytes | null
+      metadata: Labels
+      pool?: PoolId
+      plan?: PlanId | null
+    },
+  ): Promise<Started & { volume: VolumeId }>
+}
+
+export type VaultRequest = {
+  readonly name: string
+  /** Absolute, the same on every host that uses it. */
+  readonly directory: string
+  readonly bytesPerSecond: Bytes | null
+  readonly parallel: number
+  /** Whether hosts without a group, or whose group has no vault, use it. The first one made is the default in any case. */
+  readonly isDefault: boolean
+}
+
+/** For administrators. Recovery keys are answered once and kept nowhere. */
+export interface VaultCommands {
+  createVault(caller: Caller, request: VaultRequest): Promise<{ vault: VaultId; recoveryKey: string }>
+  /** Takes in a vault that another installation, or a lost one, has made. Its backups are listed by `recoverVault`. */
+  addVault(caller: Caller, request: VaultRequest & { readonly recoveryKey: string }): Promise<{ vault: VaultId }>
+  changeVault(
+    caller: Caller,
+    vault: VaultId,
+    changes: Partial<Pick<VaultRequest, 'name' | 'bytesPerSecond' | 'parallel' | 'isDefault'>>,
+  ): Promise<void>
+  /** Forgets it; what lies in it stays. Refused while backups in it are listed or a host group uses it. */
+  removeVault(caller: Caller, vault: VaultId): Promise<void>
+  testVault(caller: Caller, vault: VaultId): Promise<{ freeBytes: Bytes | null; sharesDiskWith: readonly string[] }>
+  /** A new recovery key; `replace`: the former ones open it no more. */
+  newRecoveryKey(caller: Caller, vault: VaultId, options: { replace: boolean }): Promise<{ recoveryKey: string }>
+  /** Reads everything back; backups that are damaged say so afterwards. */
+  verifyVault(caller: Caller, vault: VaultId): Promise<Started>
+  /** Lists what the vault holds and the database does not know. */
+  recoverVault(caller: Caller, vault: VaultId): Promise<Started>
+  createHostGroup(caller: Caller, request: { name: string; vault: VaultId | null }): Promise<{ group: HostGroupId }>
+  changeHostGroup(caller: Caller, group: HostGroupId, changes: { name?: string; vault?: VaultId | null }): Promise<void>
+  deleteHostGroup(caller: Caller, group: HostGroupId): Promise<void>
+  setHostGroup(caller: Caller, host: string, group: HostGroupId | null): Promise<void>
 }

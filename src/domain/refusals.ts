@@ -100,6 +100,52 @@ const table = {
     'overLimit',
     (_: { limit: number; plan: string }) => 'Snapshot limit reached. Delete an existing snapshot first.',
   ],
+  backupLimit: ['overLimit', (_: { limit: number; plan: string }) => 'Backup limit reached. Delete an existing backup first.'],
+  noVault: [
+    'conflict',
+    () =>
+      "Hypervisor has no backup storage configured. An administrator makes a vault with 'comeback vault create' and gives it to the host's group, or makes it the default.",
+  ],
+  backupUnusable: [
+    'conflict',
+    (f: { id: string; state: string }) =>
+      `Backup ${f.id} is ${f.state}; only an available backup can be restored, and only one that is not being used can be deleted.`,
+  ],
+  backupLarger: [
+    'invalid',
+    (f: { backup: number; volume: number }) =>
+      `The backup holds ${f.backup} bytes and the volume only ${f.volume}. Restore it to a new volume instead, or extend the volume first.`,
+  ],
+  backupDamaged: [
+    'unavailable',
+    (f: { object: string; backups: readonly string[] }) =>
+      `The vault's object ${f.object} is damaged; nothing was changed. Backups that cannot be restored whole because of it: ${f.backups.join(', ')}. Restore another one, and run 'comeback vault verify'.`,
+  ],
+  vaultUnreachable: [
+    'unavailable',
+    (f: { vault: string }) =>
+      `Vault ${f.vault} is not where it should be: it is unmounted, unreachable, or another vault lies there. Mount it and retry.`,
+  ],
+  vaultFull: [
+    'unavailable',
+    (f: { vault: string }) => `Vault ${f.vault} has no room left. Delete backups, or give it more space, and retry.`,
+  ],
+  vaultNotEmpty: [
+    'conflict',
+    (f: { place: string }) =>
+      `${f.place} is not an empty directory. Give an empty one, or add the vault that lies there with its recovery key.`,
+  ],
+  vaultInUse: ['conflict', (f: { vault: string; why: string }) => `Vault ${f.vault} cannot be removed: ${f.why}.`],
+  recoveryKeyRefused: ['invalid', (f: { why: string }) => `This recovery key does not open the vault: ${f.why}.`],
+  secretUnreadable: [
+    'unavailable',
+    (f: { what: string }) =>
+      `${f.what} was sealed under another secret key than this installation has. Put the former secret.key back, or add the vault again with its recovery key.`,
+  ],
+  sweptMeanwhile: [
+    'conflict',
+    () => 'The vault was swept while this backup was being written, so it was not completed. Retry.',
+  ],
   volumeOperationLimit: [
     'tooSoon',
     (f: { limit: number }) =>

@@ -39,7 +39,11 @@ export type Attachment = {
   readonly deleteOnTermination: boolean
 }
 
-export type SnapshotKind = 'user' | 'instance' | 'safety'
+/** `backup`: the point that a backup is made of, kept so that the next one need read only what changed; not shown as a snapshot. */
+export type SnapshotKind = 'user' | 'instance' | 'safety' | 'backup'
+
+export const backupStates = ['creating', 'available', 'error', 'deleting', 'deleted'] as const
+export type BackupState = (typeof backupStates)[number]
 
 /** A name for a point. `error`: QEMU died inside the pivot and the moment is not proved. */
 export type VolumeSnapshot = {

@@ -11,6 +11,7 @@
  */
 import type { Bytes, ImageId, InstanceId, LayerId, OperationId, PointId, PoolId, VolumeId } from '../domain/ids.ts'
 import type { Merge } from '../domain/layer-merges.ts'
+import type { SnapshotKind } from '../domain/volume.ts'
 
 export type StorageAbilities = {
   /** Who makes the point of a disk that a running machine holds open: the storage itself, or QEMU by a pivot to a new layer. */
@@ -61,7 +62,7 @@ export type PointRecord = {
   readonly snapshots: readonly {
     readonly id: string
     readonly name: string
-    readonly kind: 'user' | 'instance' | 'safety'
+    readonly kind: SnapshotKind
     readonly createdAt: string
     readonly metadata: Readonly<Record<string, string>>
     readonly image: string | null

@@ -7,7 +7,9 @@ import type { ColumnType, Generated, JSONColumnType, Kysely, Transaction } from 
 import type { HostFacts } from '../domain/host.ts'
 import type {
   AttachmentId,
+  BackupId,
   FlavorId,
+  HostGroupId,
   HostId,
   ImageId,
   InstanceId,
@@ -19,11 +21,13 @@ import type {
   ProjectId,
   SnapshotId,
   UserId,
+  VaultId,
   VolumeId,
 } from '../domain/ids.ts'
 import type { Fault, FlavorSpec, InstanceState } from '../domain/instance.ts'
 import type { LockMode, OperationEvent, OperationState, Problem } from '../domain/operation.ts'
-import type { SnapshotKind, VolumeOperation, VolumeState } from '../domain/volume.ts'
+import type { BackupState, SnapshotKind, VolumeOperation, VolumeState } from '../domain/volume.ts'
+import type { BackupFacts, VaultPlace } from './vault-mover.ts'
 
 /** A moment: read as Date, written as Date or left to its default. */
 type Moment = ColumnType<Date, Date | undefined, Date>
@@ -89,6 +93,7 @@ export interface Tables {
     enabled: Generated<boolean>
     disabled_reason: string | null
     facts: Json<Partial<HostFacts>>
+    group_id: ColumnType<HostGroupId | null, HostGroupId | null | undefined, HostGroupId | null>
     seen_at: MaybeMoment
     created_at: Generated<Date>
   }
@@ -195,6 +200,7 @@ export interface Tables {
     image_metadata: JSONColumnType<Labels | null, string | null | undefined, string | null>
     source_snapshot_id: SnapshotId | null
     source_volume_id: VolumeId | null
+    source_backup_id: ColumnType<BackupId | null, BackupId | null | undefined, BackupId | null>
     plan_id: ColumnType<PlanId | null, PlanId | null | undefined, PlanId | null>
     cooldown_until: MaybeMoment
     created_at: Generated<Date>
@@ -219,6 +225,58 @@ export interface Tables {
     image_id: ImageId | null
     operation_id: OperationId
     consistency: 'application' | 'filesystem' | 'crash' | null
+    /** Why it is less than was asked for. */
+    consistency_why: ColumnType<string | null, string | null | undefined, string | null>
+    created_at: Generated<Date>
+    updated_at: Generated<Date>
+    deleted_at: MaybeMoment
+  }
+  vaults: {
+    id: VaultId
+    name: string
+    kind: 'directory'
+    place: JSONColumnType<VaultPlace>
+    sealed_key: Buffer
+    is_default: Generated<boolean>
+    bytes_per_second: number | null
+    parallel: Generated<number>
+    created_at: Generated<Date>
+    tested_at: MaybeMoment
+    test_problem: ColumnType<string | null, string | null | undefined, string | null>
+  }
+  host_groups: { id: HostGroupId; name: string; vault_id: VaultId | null; created_at: Generated<Date> }
+  backups: {
+    id: BackupId
+    project_id: ProjectId
+    user_id: UserId | null
+    /** May be one that this database never had: read back from a vault. */
+    volume_id: VolumeId
+    vault_id: VaultId
+    pool_id: PoolId | null
+    name: Generated<string>
+    description: string | null
+    state: BackupState
+    fail_reason: ColumnType<string | null, string | null | undefined, string | null>
+    metadata: Json<Labels>
+    facts: JSONColumnType<BackupFacts>
+    size_bytes: number
+    stored_bytes: ColumnType<number | null, number | null | undefined, number | null>
+    read_bytes: ColumnType<number | null, number | null | undefined, number | null>
+    root_hash: ColumnType<string | null, string | null | undefined, string | null>
+    base_backup_id: ColumnType<BackupId | null, BackupId | null | undefined, BackupId | null>
+    full_because: ColumnType<string | null, string | null | undefined, string | null>
+    /** The hidden snapshot of kind `backup` that names its point; null: not kept any more. */
+    snapshot_id: SnapshotId | null
+    source_snapshot_id: ColumnType<SnapshotId | null, SnapshotId | null | undefined, SnapshotId | null>
+    consistency: ColumnType<
+      'application' | 'filesystem' | 'crash' | null,
+      'application' | 'filesystem' | 'crash' | null | undefined,
+      'application' | 'filesystem' | 'crash' | null
+    >
+    consistency_why: ColumnType<string | null, string | null | undefined, string | null>
+    damage: ColumnType<string | null, string | null | undefined, string | null>
+    verified_at: MaybeMoment
+    operation_id: OperationId
     created_at: Generated<Date>
     updated_at: Generated<Date>
     deleted_at: MaybeMoment
@@ -286,6 +344,8 @@ export interface Tables {
     request_id: string
     idempotency_key: string | null
     request_digest: Buffer | null
+    /** Begins when that one has ended, however it ended. */
+    waits_for: ColumnType<OperationId | null, OperationId | null | undefined, OperationId | null>
     preemptible: Generated<boolean>
     cancel_requested: Generated<boolean>
     lease_owner: string | null

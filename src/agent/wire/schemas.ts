@@ -123,7 +123,7 @@ const pointRecord = z.strictObject({
     z.strictObject({
       id: z.string(),
       name: z.string(),
-      kind: z.enum(['user', 'instance', 'safety']),
+      kind: z.enum(['user', 'instance', 'safety', 'backup']),
       createdAt: z.string(),
       metadata: z.record(z.string(), z.string()),
       image: z.string().nullable(),

@@ -36,7 +36,7 @@ const pointRecord = z.object({
     z.object({
       id: z.string(),
       name: z.string(),
-      kind: z.enum(['user', 'instance', 'safety']),
+      kind: z.enum(['user', 'instance', 'safety', 'backup']),
       createdAt: z.string(),
       metadata: z.record(z.string(), z.string()),
       image: z.string().nullable(),
