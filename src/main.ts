@@ -84,6 +84,7 @@ const server = await buildServer({
   settings: config,
   logger: log,
   receiveUpload: receiveUploads(db, (id) => agents.uploads(id)),
+  agents: () => ({ configured: config.agents.length, met: agents.metOf(config.agents) }),
   console: (host, instance, lines) => agents.host(host).console(instance, lines),
   faces: [nativeFace({ db, commands, operations, policy })],
 })

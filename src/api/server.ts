@@ -39,7 +39,7 @@ export async function buildServer(needs: ApiNeeds): Promise<FastifyInstance> {
   app.setNotFoundHandler((request, reply) =>
     answerFailure(envelopeFor(faces, request.url), refuse.noSuchPath(), request, reply),
   )
-  addMetrics(app, needs.db)
+  addMetrics(app, needs)
   for (const face of faces) await addFace(app, needs.db, face)
   return app
 }

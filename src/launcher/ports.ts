@@ -1,6 +1,11 @@
 import { readdir, readFile, readlink } from 'node:fs/promises'
 import { get } from 'node:http'
 import { createServer } from 'node:net'
+import { z } from 'zod'
+
+const health = z.object({ agents: z.object({ configured: z.number(), met: z.number() }) })
+/** How many agents a controller was told of, and how many it has met. */
+export type Health = z.infer<typeof health>
 
 export type Address = { readonly host: string; readonly port: number }
 
@@ -34,20 +39,31 @@ export async function holderOf(port: number): Promise<string | null> {
 }
 
 /**
- * Whether a controller answers there. It is asked only once somebody listens: who connects again and again to a port of the
+ * What a controller there says of itself; null when none answers, or it is not well. It is asked only once somebody listens: who connects again and again to a port of the
  * range for outgoing connections on its own host is given that very port by the kernel after some hundred times, is connected
  * with itself, and keeps the controller from listening.
  *
  * Not by fetch: one that was answered by a process that is killed meanwhile has been seen to wait for ever, past its deadline.
  */
-export async function isHealthy(url: string): Promise<boolean> {
-  if ((await listening(Number(new URL(url).port))).size === 0) return false
+export async function healthOf(url: string): Promise<Health | null> {
+  if ((await listening(Number(new URL(url).port))).size === 0) return null
   return await new Promise((resolve) => {
     const asked = get(`${url}/healthz`, { agent: false }, (answer) => {
-      resolve(answer.statusCode === 200)
-      asked.destroy()
+      let text = ''
+      answer.setEncoding('utf8').on('data', (chunk) => {
+        text += String(chunk)
+      })
+      answer.once('end', () => resolve(answer.statusCode === 200 ? healthIn(text) : null))
     })
     asked.setTimeout(2_000, () => asked.destroy())
-    asked.once('error', () => resolve(false)).once('close', () => resolve(false))
+    asked.once('error', () => resolve(null)).once('close', () => resolve(null))
   })
+}
+
+function healthIn(text: string): Health | null {
+  try {
+    return health.safeParse(JSON.parse(text)).data ?? null
+  } catch {
+    return null
+  }
 }

@@ -29,7 +29,6 @@ export async function seedDemo(up: Access & { readonly places: Places }): Promis
   const guest = await step('Building the demo guest', () => ensureDemoGuest(join(up.places.state, 'guest'))).catch(noGuest)
   if (guest === null) return demoServer
   const client = await logIn(up)
-  await step('Waiting for the host', () => until(60, 'host of this box', () => hasHost(client)))
   const image = await step('Registering the demo image', () => ensureDemoImage(client, guest))
   const flavor = await step('Registering flavors', () => ensureFlavors(client))
   const server = await step('Starting the demo instance', () => ensureServer(client, image, flavor))
@@ -95,13 +94,6 @@ export async function ensureFlavors(client: Client): Promise<string> {
     known.set(flavor.name, made.flavor.id)
   }
   return known.get(flavors[0].name) ?? ''
-}
-
-const services = z.object({ services: z.array(z.object({ binary: z.string(), state: z.string() })) })
-
-const hasHost = async (client: Client): Promise<boolean> => {
-  const found = services.parse(await client.get('/compute/v2.1/os-services')).services
-  return found.some(({ binary, state }) => binary === 'nova-compute' && state === 'up')
 }
 
 const server = z.object({

@@ -10,7 +10,7 @@ import { databaseUp } from './database.ts'
 import { withLock } from './lock.ts'
 import { databaseNeed, ensurePackages, machineNeeds } from './packages.ts'
 import { type Places, preparePlaces } from './places.ts'
-import { addressProblem, holderOf, isHealthy } from './ports.ts'
+import { addressProblem, healthOf, holderOf } from './ports.ts'
 import { findService, programs, type Service, startService } from './processes.ts'
 import { say, step } from './say.ts'
 import { ensureUser } from './system-user.ts'
@@ -55,12 +55,16 @@ async function startAll({ controller, agent }: Settings, places: Places, run: Re
       COMEBACK_LISTEN: listenText(controller),
       COMEBACK_ADMIN_PASSWORD: password,
     }
-    return { database, how: await ensureService('controller', places, logs, environment, run, () => isHealthy(url)) }
+    return {
+      database,
+      how: await ensureService('controller', places, logs, environment, run, async () => (await healthOf(url)) !== null),
+    }
   }
   const [{ database, how: controllerHow }, agentHow] = await Promise.all([
     startController(),
     ensureService('agent', places, logs, shared, run, () => socketAnswers(agent.socket)),
   ])
+  await step('Waiting for the hosts', () => hostsMet(url, places))
   const access = { url, password, region: controller.region }
   const files = await writeAccess(places.state, access)
   const parts = [`PostgreSQL: ${database.how}`, `agent: ${agentHow}`, `controller: ${controllerHow}`]
@@ -90,6 +94,18 @@ async function ensureService(
     const what = ended === undefined ? `does not answer after ${slowestStartMs / 1000} s` : `has ended (${ended})`
     throw refuse.setup({ why: `The ${service} ${what}. Its log says why: ${log}` })
   })
+}
+
+/** Until the controller has met an agent it knows no pool, and nothing can be made. A host elsewhere that does not answer keeps nobody out. */
+async function hostsMet(url: string, places: Places): Promise<void> {
+  let agents = { configured: 0, met: 0 }
+  for (const end = Date.now() + slowestStartMs; Date.now() < end; await sleep(20)) {
+    agents = (await healthOf(url))?.agents ?? agents
+    if (agents.configured > 0 && agents.met === agents.configured) return
+  }
+  const missing = `${agents.configured - agents.met} of ${agents.configured} agents did not answer the controller within ${slowestStartMs / 1000} s`
+  if (agents.met > 0) return say(`${missing}. Their hosts join as soon as they do.`)
+  throw refuse.setup({ why: `${missing}. Its log says why: ${join(places.state, 'log', 'controller.log')}` })
 }
 
 const listenText = ({ listen: { host, port } }: ControllerConfig): string =>

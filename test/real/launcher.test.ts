@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { addressProblem } from '../../src/launcher/ports.ts'
+import { addressProblem, healthOf } from '../../src/launcher/ports.ts'
 
 const script = new URL('../support/stand-ins/launch.ts', import.meta.url).pathname
 const isRoot = process.getuid?.() === 0
@@ -93,6 +93,16 @@ test('is up within 3 s on an initialised state', async () => {
     took.push(performance.now() - began)
   }
   expect(Math.min(...took)).toBeLessThan(limit)
+})
+
+test('is over only when the controller has met the agent', async () => {
+  const env = settingsFor(join(folder, 'state'), port)
+  const { url, pids } = await up({ ...env, STAND_IN_MEETS_AFTER_MS: '2000' })
+  expect((await healthOf(url))?.agents).toEqual({ configured: 1, met: 1 })
+  process.kill(pids.controller, 'SIGKILL')
+  const again = await up({ ...env, STAND_IN_MEETS_AFTER_MS: '2000' })
+  expect(again.parts).toEqual(['PostgreSQL: attached', 'agent: attached', 'controller: started'])
+  expect((await healthOf(url))?.agents).toEqual({ configured: 1, met: 1 })
 })
 
 test('two starts at once make one of everything', async () => {

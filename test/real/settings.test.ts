@@ -2,8 +2,9 @@
 import { access, chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import pg from 'pg'
+import type pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { connect } from '../../src/adapters/database/connect.ts'
 import { stopPostgres } from '../../src/adapters/database/postmaster.ts'
 import { ensureDatabase, ensurePostgres } from '../../src/adapters/database/private-postgres.ts'
 import { Installation } from '../support/installation.ts'
@@ -29,7 +30,7 @@ beforeAll(async () => {
   const places = { dataDir: dataDir(), socketDir: join(folder, 'run'), logFile: join(folder, 'postgres.log') }
   await ensurePostgres(places)
   const url = await ensureDatabase(places, 'theirs')
-  database = new pg.Pool({ connectionString: url })
+  database = connect(url)
   box = await Installation.start({ COMEBACK_DATABASE_URL: url, COMEBACK_POLICY_FILE: policy })
   admin = await box.logIn()
   const { project } = await admin.post<{ project: { id: string } }>('/identity/v3/projects', { project: { name: 'blue' } })

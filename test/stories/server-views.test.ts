@@ -143,7 +143,10 @@ test('several at once are numbered; pages follow one another', async () => {
 
 test('health and figures need no token and tell about operations', async () => {
   const nobody = callWith(product, null)
-  expect(await nobody('GET', '/healthz')).toMatchObject({ status: 200, json: { status: 'ok' } })
+  expect(await nobody('GET', '/healthz')).toMatchObject({
+    status: 200,
+    json: { status: 'ok', agents: { configured: 1, met: 1 } },
+  })
   const { text, status } = await nobody('GET', '/metrics')
   expect(status).toBe(200)
   expect(text).toMatch(/^comeback_operations\{state="done"\} [1-9]/m)

@@ -96,6 +96,7 @@ export async function startProduct(options: Options = {}): Promise<Product> {
     faces: [nativeFace({ db, commands, operations, policy })],
     logger: pino({ level: 'info' }, { write: (line: string) => void logged.push(line) }),
     receiveUpload: (data, limit) => receive(pool, data, limit),
+    agents: () => ({ configured: 1, met: 1 }),
     console: async () => 'login: \n',
     settings: {
       publicUrl: null,

@@ -14,6 +14,7 @@ export interface AgentClient<Fence> extends HostEvents, Uploads {
 export class AgentDirectory<Fence> {
   readonly #connect: (address: string) => AgentClient<Fence>
   readonly #clients = new Map<string, AgentClient<Fence>>()
+  readonly #met = new Set<string>()
   readonly #hosts = new Map<HostId, AgentClient<Fence>>()
   readonly #pools = new Map<PoolId, { readonly client: AgentClient<Fence>; readonly facts: PoolFacts }>()
 
@@ -31,9 +32,13 @@ export class AgentDirectory<Fence> {
 
   met(host: HostId, address: string, { pools }: Pick<HostHello, 'pools'>): void {
     const client = this.at(address)
+    this.#met.add(address)
     this.#hosts.set(host, client)
     for (const facts of pools) this.#pools.set(facts.id, { client, facts })
   }
+
+  /** How many of the addresses have been met. */
+  metOf = (addresses: readonly string[]): number => addresses.filter((address) => this.#met.has(address)).length
 
   host(host: HostId, fence: Fence | null = null): HostAgent {
     const client = this.#hosts.get(host)

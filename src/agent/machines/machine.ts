@@ -32,6 +32,7 @@ export class Machine {
   readonly instance: InstanceId
   readonly serial = new Serial()
   readonly log: Logger
+  readonly #saves = new Serial()
   #record: MachineRecord
   #live: LiveMachine | null = null
   #heldBy: 'space' | 'io' | null = null
@@ -82,11 +83,13 @@ export class Machine {
     return pool
   }
 
-  /** Durable before it returns. */
-  async save(change: Partial<MachineRecord>): Promise<void> {
-    const next = { ...this.#record, ...change }
-    await this.environment.records.save(next)
-    this.#record = next
+  /** Durable before it returns. Changes that are asked for at once are written one upon the other. */
+  save(change: Partial<MachineRecord>): Promise<void> {
+    return this.#saves.run(async () => {
+      const next = { ...this.#record, ...change }
+      await this.environment.records.save(next)
+      this.#record = next
+    })
   }
 
   /** Writes what the chain of a device is now. */
@@ -101,7 +104,7 @@ export class Machine {
     this.#live = live
     this.#heldBy = heldBy
     live.events.onEvent((event) => this.#hear(live, event))
-    void live.gone.then(() => this.serial.run(() => this.#buried(live)))
+    void live.gone.then(() => this.#react(() => this.#buried(live)))
   }
 
   /** Ends the process and waits until its locks are free. */
@@ -169,9 +172,14 @@ export class Machine {
 
   #hear(live: LiveMachine, { event, data }: QmpEvent): void {
     if (this.#live !== live) return
-    if (event === 'SHUTDOWN' && data['guest'] === true) void this.serial.run(() => this.endAfterGuest(live))
+    if (event === 'SHUTDOWN' && data['guest'] === true) this.#react(() => this.endAfterGuest(live))
     if (event === 'BLOCK_IO_ERROR' && data['action'] === 'stop') this.#held(data['nospace'] === true ? 'space' : 'io')
     if (event === 'RESUME') this.#resumed()
+  }
+
+  /** Does what a process's own doing calls for; nobody waits for it, so a failure is told here. */
+  #react(work: () => Promise<void>): void {
+    this.serial.run(work).catch((error: unknown) => this.log.error({ err: error }, 'what a machine did was not followed up'))
   }
 
   #held(because: 'space' | 'io'): void {

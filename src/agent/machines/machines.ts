@@ -30,7 +30,10 @@ export class Machines {
     const machines = new Machines(environment)
     const adopt = async (machine: Machine): Promise<void> => {
       machines.#machines.set(machine.instance, machine)
-      await adoptMachine(machine).catch((error: unknown) => machine.log.error({ err: error }, 'machine not adopted'))
+      // What its process does meanwhile is heard afterwards.
+      await machine.serial
+        .run(() => adoptMachine(machine))
+        .catch((error: unknown) => machine.log.error({ err: error }, 'machine not adopted'))
     }
     await Promise.all((await environment.records.all()).map((record) => adopt(new Machine(environment, record))))
     machines.#timer = setInterval(() => void machines.#look(), lookMs)

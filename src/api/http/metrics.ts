@@ -5,8 +5,9 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { operationStates } from '../../domain/operation.ts'
 import type { Db } from '../../ports/tables.ts'
 import { open } from './face.ts'
+import type { ApiNeeds } from './needs.ts'
 
-export function addMetrics(app: FastifyInstance, db: Db): void {
+export function addMetrics(app: FastifyInstance, { db, agents }: Pick<ApiNeeds, 'db' | 'agents'>): void {
   const register = new Registry()
   collectDefaultMetrics({ register, prefix: 'comeback_' })
   countRequests(app, register)
@@ -19,7 +20,7 @@ export function addMetrics(app: FastifyInstance, db: Db): void {
     const healthy = await answersSoon(db)
     return reply
       .code(healthy ? 200 : 503)
-      .send({ status: healthy ? 'ok' : 'unavailable', database: healthy ? 'ok' : 'does not answer' })
+      .send({ status: healthy ? 'ok' : 'unavailable', database: healthy ? 'ok' : 'does not answer', agents: agents() })
   })
 }
 

@@ -32,6 +32,8 @@ export type ApiNeeds = {
   readonly logger: FastifyBaseLogger
   /** Stores data on a host that can import it; refuses with `tooLarge` past the limit. What was received of a broken stream is thrown away. */
   readonly receiveUpload: (data: Readable, limit: number) => Promise<Upload>
+  /** How many agents this controller was told of, and how many of them it has met since it started. */
+  readonly agents: () => { readonly configured: number; readonly met: number }
   readonly console: (host: HostId, instance: InstanceId, lines: number | null) => Promise<string>
   /** Faces that are put together elsewhere: the native one. */
   readonly faces?: readonly Face[]

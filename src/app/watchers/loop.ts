@@ -4,8 +4,8 @@ import type { Log } from '../../ports/log.ts'
 
 export type Watcher = { readonly name: string; readonly everyMs: number; readonly look: (signal: AbortSignal) => Promise<void> }
 
-/** A round that failed is not left for an hour. */
-const retryMs = 10_000
+/** A round that failed is tried again soon - a host may just be starting - and then less and less often, but not only after an hour. */
+const retryMs = (failures: number): number => Math.min(10_000, 100 * 2 ** (failures - 1))
 
 /** Runs each watcher in turn with itself, never twice at once; a failure is logged and the next round tries again. */
 export async function runWatchers(watchers: readonly Watcher[], clock: Clock, log: Log, signal: AbortSignal): Promise<void> {
@@ -13,14 +13,14 @@ export async function runWatchers(watchers: readonly Watcher[], clock: Clock, lo
 }
 
 async function run({ name, everyMs, look }: Watcher, clock: Clock, log: Log, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    const failed = await look(signal).then(
-      () => false,
+  for (let failures = 0; !signal.aborted; ) {
+    failures = await look(signal).then(
+      () => 0,
       (error: unknown) => {
         if (!signal.aborted) log.warn({ err: error, watcher: name }, 'watcher failed')
-        return true
+        return failures + 1
       },
     )
-    await clock.wait(failed ? Math.min(everyMs, retryMs) : everyMs, signal).catch(() => undefined)
+    await clock.wait(failures > 0 ? Math.min(everyMs, retryMs(failures)) : everyMs, signal).catch(() => undefined)
   }
 }

@@ -22,13 +22,17 @@ const view = (instance: InstanceId) => agent.client.host().machine(instance)
 const recordOf = async (instance: InstanceId) =>
   JSON.parse(await readFile(join(agent.directory, 'state/agent/machines', instance, 'machine.json'), 'utf8'))
 
+/** What the agent has to tell since it started: all of it comes at once, and what it says of this machine is answered. */
 async function eventsNow(instance: InstanceId): Promise<HostEvent[]> {
   const found: HostEvent[] = []
+  const enough = new AbortController()
   try {
-    for await (const event of agent.client.events(0, AbortSignal.timeout(1_500)))
-      if (event.type !== 'resync' && event.instance === instance) found.push(event)
-  } catch {
-    // the time is over
+    for await (const event of agent.client.events(0, AbortSignal.any([enough.signal, AbortSignal.timeout(60_000)]))) {
+      if (event.type === 'resync') setTimeout(() => enough.abort(), 500)
+      else if (event.instance === instance) found.push(event)
+    }
+  } catch (error) {
+    if (!enough.signal.aborted) throw error
   }
   return found
 }
@@ -69,8 +73,8 @@ test('a guest that powers off while no agent is there is told as shut down, not 
   const spec = await machineOf()
   await agent.host().startMachine(spec)
   await says(agent, spec.instance, 'GUEST-READY')
-  await ask(agent, spec.instance, '(sleep 1; poweroff -f) >/dev/null 2>&1 &')
   await agent.kill()
+  await ask(agent, spec.instance, '(sleep 0.2; poweroff -f) >/dev/null 2>&1 &')
   await untilStatus(spec.instance, 'shutdown')
   await agent.begin()
   expect(await eventsNow(spec.instance)).toMatchObject([{ type: 'shutdown' }])

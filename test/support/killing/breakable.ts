@@ -6,7 +6,8 @@ import { access, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import pg from 'pg'
+import type pg from 'pg'
+import { connect } from '../../../src/adapters/database/connect.ts'
 import { findByUuid } from '../../../src/agent/machines/process.ts'
 import { runDirectoryOf } from '../../../src/agent/protocol.ts'
 import { agentConfig, controllerConfig } from '../../../src/config.ts'
@@ -49,8 +50,7 @@ export class Breakable {
   private constructor(product: Installation, points: string) {
     this.product = product
     this.#points = points
-    this.sql = new pg.Pool({ connectionString: product.databaseUrl, max: 3 })
-    this.sql.on('error', () => undefined) // killed with its server; the pool makes another one
+    this.sql = connect(product.databaseUrl, { max: 3 })
   }
 
   static async start(environment: Readonly<Record<string, string>> = {}): Promise<Breakable> {
