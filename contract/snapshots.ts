@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { consistencies } from '../src/domain/volume.ts'
 import { endpoint } from './endpoint.ts'
 import { started } from './operations.ts'
 import { rollbackTarget } from './rollbacks.ts'
@@ -24,7 +25,7 @@ export const treeNode = z
     name: z.string(),
     taken_at: time,
     state: z.enum(['creating', 'available', 'error', 'deleting']),
-    consistency: z.enum(['application', 'filesystem', 'crash']).nullable(),
+    consistency: z.enum(consistencies).nullable(),
     parent: z.string().nullable(),
     to: rollbackTarget.describe('What to send to roll back to it'),
     before_rollback_to: z.string().nullable().describe('safety: key of the node that the rollback went to, if it still exists'),
@@ -70,12 +71,12 @@ export const takeInstanceSnapshot = endpoint('takeInstanceSnapshot', {
   noun: 'snapshots',
   summary: 'Take a snapshot of all, or chosen, disks at one moment',
   description:
-    'The instance keeps running. `filesystem` freezes through the guest agent; where that fails it is `crash`, and said.',
+    'The instance keeps running. All but `crash` freeze it through the guest agent; where less is achieved, the snapshot says so and why.',
   params: ofInstance,
   body: z.strictObject({
     name,
     disks: disks.optional(),
-    consistency: z.enum(['filesystem', 'crash']).default('filesystem'),
+    consistency: z.enum(consistencies).default('filesystem'),
     metadata: labels.default({}),
   }),
   gives: 'operation',

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { consistencies } from '../src/domain/volume.ts'
 import { endpoint } from './endpoint.ts'
 import { started } from './operations.ts'
 import {
@@ -34,7 +35,7 @@ export const volumeSnapshot = z
     device: z.string().nullable(),
     instance_snapshot: imageId.nullable(),
     operation: operationId,
-    consistency: z.enum(['application', 'filesystem', 'crash']).nullable(),
+    consistency: z.enum(consistencies).nullable(),
     metadata: labels,
     created_at: time,
   })
@@ -82,7 +83,8 @@ export const takeVolumeSnapshot = endpoint('takeVolumeSnapshot', {
     name: name.optional().describe('Left out: the time'),
     description: description.default(null),
     metadata: labels.default({}),
-    force: z.boolean().default(true).describe('Also while a running instance writes to it (crash-consistent)'),
+    force: z.boolean().default(true).describe('Also while a running instance writes to it'),
+    consistency: z.enum(consistencies).default('crash').describe('Other than `crash`: the instance is frozen for a moment'),
   }),
   gives: 'operation',
   answer: z.object({ ...started, snapshot: snapshotId }),

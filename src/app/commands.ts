@@ -19,6 +19,7 @@ import type {
   VolumeId,
 } from '../domain/ids.ts'
 import type { Problem } from '../domain/operation.ts'
+import type { Consistency } from '../domain/volume.ts'
 import type { StopMode } from '../ports/host-agent.ts'
 import type { Caller } from './caller.ts'
 
@@ -147,10 +148,20 @@ export interface Commands {
     options: { skipSafetySnapshot: boolean; confirm: string | null; undo?: true },
   ): Promise<Started>
 
-  /** Without a name it gets the time as one. `force`: also while it is attached to a running instance (crash-consistent). */
+  /**
+   * Without a name it gets the time as one. `force`: also while it is attached to a running instance, which is then frozen whole
+   * if `consistency` asks for it.
+   */
   createVolumeSnapshot(
     caller: Caller,
-    request: { volume: VolumeId; name: string | null; description: string | null; metadata: Labels; force: boolean },
+    request: {
+      volume: VolumeId
+      name: string | null
+      description: string | null
+      metadata: Labels
+      force: boolean
+      consistency: Consistency
+    },
   ): Promise<Started & { snapshot: SnapshotId }>
   /** `confirm`: its name as it was typed, null where the protocol has no place for it. */
   deleteVolumeSnapshot(caller: Caller, snapshot: SnapshotId, options: { confirm: string | null }): Promise<Started>
@@ -165,7 +176,7 @@ export interface Commands {
       name: string
       metadata: Labels
       disks: readonly DiskName[] | null
-      consistency: 'filesystem' | 'crash'
+      consistency: Consistency
     },
   ): Promise<Started & { image: ImageId }>
   /** Also deletes the volume snapshots that it made, unless they are used elsewhere. */
@@ -192,7 +203,7 @@ export type BackupRequest = {
   readonly description: string | null
   readonly metadata: Labels
   readonly snapshot: SnapshotId | null
-  readonly consistency: 'application' | 'crash'
+  readonly consistency: Consistency
   /** False: refused while it is attached (Cinder's way). */
   readonly force: boolean
   /** `auto`: only changes are read where that is possible. `full`: everything, whatever there is. */

@@ -42,6 +42,13 @@ export type Attachment = {
 /** `backup`: the point that a backup is made of, kept so that the next one need read only what changed; not shown as a snapshot. */
 export type SnapshotKind = 'user' | 'instance' | 'safety' | 'backup'
 
+/**
+ * How quiet a machine was at a point. `application`: the guest's own freeze hooks ran and its file systems were frozen ·
+ * `filesystem`: the file systems were frozen, no hooks ran · `crash`: as after a power cut.
+ */
+export const consistencies = ['application', 'filesystem', 'crash'] as const
+export type Consistency = (typeof consistencies)[number]
+
 export const backupStates = ['creating', 'available', 'error', 'deleting', 'deleted'] as const
 export type BackupState = (typeof backupStates)[number]
 

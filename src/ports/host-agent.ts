@@ -5,6 +5,7 @@
  */
 import type { HostFacts } from '../domain/host.ts'
 import type { Bytes, InstanceId, LayerId, PoolId, VolumeId } from '../domain/ids.ts'
+import type { Consistency } from '../domain/volume.ts'
 import type { Merge, StorageAbilities, StorageDriver } from './storage-driver.ts'
 
 export type MachineDisk = {
@@ -53,13 +54,11 @@ export type MachineView = {
   readonly wanted: boolean
 }
 
-export type Consistency = 'application' | 'filesystem' | 'crash'
-
 export type PivotRequest = {
   readonly instance: InstanceId
   readonly disks: readonly { readonly device: string; readonly from: LayerId; readonly to: LayerId; readonly pool: PoolId }[]
-  /** `filesystem`: freeze through the guest agent first, within the deadline; if that fails, it is `crash` and says why. */
-  readonly consistency: 'filesystem' | 'crash'
+  /** Other than `crash`: the guest is frozen through its agent first, within the time. What was achieved may be less, and says why. */
+  readonly consistency: Consistency
   readonly freezeSeconds: number
 }
 
@@ -67,6 +66,7 @@ export type PivotRequest = {
 export type PivotOutcome = {
   readonly result: 'pivoted' | 'gone'
   readonly achieved: Consistency
+  /** Why it is less than was asked for; null: it is not. */
   readonly why: string | null
   /** Milliseconds the guest could not write. */
   readonly stallMs: number

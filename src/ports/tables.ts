@@ -26,7 +26,7 @@ import type {
 } from '../domain/ids.ts'
 import type { Fault, FlavorSpec, InstanceState } from '../domain/instance.ts'
 import type { LockMode, OperationEvent, OperationState, Problem } from '../domain/operation.ts'
-import type { BackupState, SnapshotKind, VolumeOperation, VolumeState } from '../domain/volume.ts'
+import type { BackupState, Consistency, SnapshotKind, VolumeOperation, VolumeState } from '../domain/volume.ts'
 import type { BackupFacts, VaultPlace } from './vault-mover.ts'
 
 /** A moment: read as Date, written as Date or left to its default. */
@@ -224,7 +224,7 @@ export interface Tables {
     device: string | null
     image_id: ImageId | null
     operation_id: OperationId
-    consistency: 'application' | 'filesystem' | 'crash' | null
+    consistency: Consistency | null
     /** Why it is less than was asked for. */
     consistency_why: ColumnType<string | null, string | null | undefined, string | null>
     created_at: Generated<Date>
@@ -268,11 +268,7 @@ export interface Tables {
     /** The hidden snapshot of kind `backup` that names its point; null: not kept any more. */
     snapshot_id: SnapshotId | null
     source_snapshot_id: ColumnType<SnapshotId | null, SnapshotId | null | undefined, SnapshotId | null>
-    consistency: ColumnType<
-      'application' | 'filesystem' | 'crash' | null,
-      'application' | 'filesystem' | 'crash' | null | undefined,
-      'application' | 'filesystem' | 'crash' | null
-    >
+    consistency: ColumnType<Consistency | null, Consistency | null | undefined, Consistency | null>
     consistency_why: ColumnType<string | null, string | null | undefined, string | null>
     damage: ColumnType<string | null, string | null | undefined, string | null>
     verified_at: MaybeMoment

@@ -6,7 +6,7 @@
  * gone is removed again.
  */
 import type { BackupId, Bytes, LayerId, PoolId, ProjectId, VaultId, VolumeId } from '../domain/ids.ts'
-import type { Consistency } from './host-agent.ts'
+import type { Consistency } from '../domain/volume.ts'
 import type { PointRef } from './storage-driver.ts'
 
 /** Where a vault lies: the same directory on every host that uses it (a local disk, or a share mounted there). */

@@ -16,7 +16,7 @@
  */
 import type { Bytes, HostId, ImageId, InstanceId, LayerId, PointId, PoolId, SnapshotId, VolumeId } from '../domain/ids.ts'
 import { refuse } from '../domain/refusals.ts'
-import type { SnapshotKind } from '../domain/volume.ts'
+import type { Consistency, SnapshotKind } from '../domain/volume.ts'
 import type { PivotOutcome } from '../ports/host-agent.ts'
 import type { Tx } from '../ports/tables.ts'
 import { describeLayers, forgetLayers, markedRecord, newLayerRecord, recordOf } from './parts/catalogue.ts'
@@ -45,7 +45,7 @@ export type TakePointsParams = {
   readonly host: HostId | null
   readonly running: boolean
   readonly image: ImageId | null
-  readonly consistency: 'filesystem' | 'crash'
+  readonly consistency: Consistency
   readonly freezeSeconds: number
   readonly disks: readonly PointedDisk[]
 }
@@ -197,6 +197,7 @@ async function recordPoint(tx: Tx, disk: PointedDisk, taken: Taken): Promise<voi
       point_id: point,
       state: taken.result === 'gone' ? 'error' : 'available',
       consistency: taken.achieved,
+      consistency_why: taken.why,
       updated_at: new Date(),
     })
     .where('id', '=', snapshot.id)

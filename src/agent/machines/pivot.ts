@@ -81,7 +81,7 @@ async function pivotNow(
 
 /** Freeze if asked, turn, thaw in any case. */
 async function turn(machine: Machine, live: LiveMachine, request: PivotRequest, operation: OperationId): Promise<PivotOutcome> {
-  const freezing = request.consistency === 'filesystem'
+  const freezing = request.consistency !== 'crash'
   let since = performance.now()
   const frozen = freezing ? await freezeGuest(machine, live, operation, request.freezeSeconds) : null
   const quiet = frozen !== null && 'thaw' in frozen ? frozen : null
@@ -98,7 +98,8 @@ async function turn(machine: Machine, live: LiveMachine, request: PivotRequest, 
     await quiet?.thaw()
   }
   await failpoint('agent.pivot.after-thaw')
-  const why = frozen !== null && 'why' in frozen ? frozen.why : null
+  const less = request.consistency === 'application' ? 'It is not known whether the guest has freeze hooks.' : null
+  const why = frozen !== null && 'why' in frozen ? frozen.why : less
   const stallMs = Math.round((performance.now() - since) * 10) / 10
   return { result: 'pivoted', achieved: quiet === null ? 'crash' : 'filesystem', why, stallMs }
 }

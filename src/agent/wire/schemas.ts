@@ -12,6 +12,7 @@ import {
   type PoolId,
   type VolumeId,
 } from '../../domain/ids.ts'
+import { consistencies } from '../../domain/volume.ts'
 
 const id = <T extends Id<string>>() =>
   z
@@ -76,13 +77,13 @@ export const machineView = z.object({
 export const pivotRequest = z.strictObject({
   instance: instanceId,
   disks: z.array(z.strictObject({ device, from: layerId, to: layerId, pool: poolId })).min(1),
-  consistency: z.enum(['filesystem', 'crash']),
+  consistency: z.enum(consistencies),
   freezeSeconds: z.number().min(0).max(600),
 })
 
 export const pivotOutcome = z.object({
   result: z.enum(['pivoted', 'gone']),
-  achieved: z.enum(['application', 'filesystem', 'crash']),
+  achieved: z.enum(consistencies),
   why: z.string().nullable(),
   stallMs: z.number(),
 })

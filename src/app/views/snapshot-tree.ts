@@ -1,7 +1,7 @@
 /** Reads what `domain/snapshot-tree.ts` makes a tree of, in one look at the database. */
 import type { ImageId, InstanceId, OperationId, PointId, SnapshotId, VolumeId } from '../../domain/ids.ts'
 import { type Moment, type SnapshotTree, snapshotTree } from '../../domain/snapshot-tree.ts'
-import type { SnapshotKind } from '../../domain/volume.ts'
+import type { Consistency, SnapshotKind } from '../../domain/volume.ts'
 import type { Tx } from '../../ports/tables.ts'
 import type { Caller } from '../caller.ts'
 import { type ViewNeeds, visible } from './visible.ts'
@@ -24,7 +24,7 @@ export type InstanceMoment = Omit<Moment, 'marks'> & {
   readonly operation: OperationId
   /** Of a safety snapshot: the snapshot that its rollback went to. */
   readonly rolledBackTo: string | null
-  readonly consistency: 'application' | 'filesystem' | 'crash' | null
+  readonly consistency: Consistency | null
   readonly marks: readonly Mark[]
 }
 

@@ -2,6 +2,7 @@ import { Option } from 'commander'
 import { endpoints } from '../../../contract/index.ts'
 import type { OperationView } from '../../../contract/operations.ts'
 import type { TreeNode } from '../../../contract/snapshots.ts'
+import { type Consistency, consistencies } from '../../domain/volume.ts'
 import { type Adder, action, examples, several, type Waiting, waitable } from '../command.ts'
 import { findInstance, findNode } from '../find.ts'
 import { clean } from '../output.ts'
@@ -27,7 +28,7 @@ export const snapshotCommands: Adder = (program, terminal) => {
     .option('--disk <device>', 'only this disk, by device or volume id; may be repeated', several)
     .addOption(
       new Option('--consistency <kind>', 'freeze file systems through the guest agent, or not')
-        .choices(['filesystem', 'crash'])
+        .choices(consistencies)
         .default('filesystem'),
     )
     .addHelpText('after', examples('snapshot create web before-upgrade', 'snapshot create web data-only --disk vdb'))
@@ -51,7 +52,7 @@ async function showTree(session: Session, _options: object, instance: string): P
   session.print(await treeFor(session, instance), drawTree)
 }
 
-type Create = Waiting & { readonly disk?: string[]; readonly consistency: 'filesystem' | 'crash' }
+type Create = Waiting & { readonly disk?: string[]; readonly consistency: Consistency }
 
 async function create(session: Session, { disk, consistency, wait }: Create, instance: string, name: string): Promise<void> {
   const { id } = await findInstance(session, instance)

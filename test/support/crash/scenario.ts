@@ -189,7 +189,14 @@ async function makeThings(kit: Bare): Promise<Things> {
   return { image, instance, vda, vdb, snapshot, vdaSnapshot: made.id, free, freeSnapshot }
 }
 
-export const snapshotOf = (volume: VolumeId, force = false) => ({ volume, name: 's', description: null, metadata: {}, force })
+export const snapshotOf = (volume: VolumeId, force = false) => ({
+  volume,
+  name: 's',
+  description: null,
+  metadata: {},
+  force,
+  consistency: 'crash' as const,
+})
 
 export const freeVolume = {
   name: 'free',

@@ -82,6 +82,7 @@ export function snapshots(app: FastifyInstance, needs: ApiNeeds): void {
       description: snapshot.description ?? snapshot.display_description ?? null,
       metadata: snapshot.metadata ?? {},
       force: always || (snapshot.force ?? false),
+      consistency: 'crash',
     })
     request.audited.operation = started.operation
     request.audited.target = started.snapshot
