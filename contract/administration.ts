@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { endpoint } from './endpoint.ts'
-import { bytes, hostId, operationId, page, pageOf, poolId, time } from './words.ts'
+import { bytes, hostGroupId, hostId, operationId, page, pageOf, poolId, time } from './words.ts'
 
 export const auditEntry = z
   .object({
@@ -95,6 +95,7 @@ export const host = z
     vcpus: z.int().nullable(),
     memory_mib: z.int().nullable(),
     instances: z.int().describe('How many run there'),
+    group: z.object({ id: hostGroupId, name: z.string() }).nullable(),
   })
   .meta({ id: 'Host' })
 

@@ -1,11 +1,13 @@
 /** The native interface: every endpoint, and the words in which it answers. */
 import * as administration from './administration.ts'
+import * as backups from './backups.ts'
 import type { Endpoint } from './endpoint.ts'
 import * as instances from './instances.ts'
 import * as operations from './operations.ts'
 import * as plans from './plans.ts'
 import * as rollbacks from './rollbacks.ts'
 import * as snapshots from './snapshots.ts'
+import * as vaults from './vaults.ts'
 import * as volumeSnapshots from './volume-snapshots.ts'
 import * as volumes from './volumes.ts'
 
@@ -18,6 +20,8 @@ const { listVolumes, showVolume, createVolume, changeVolume, deleteVolume, resto
 const { listPlans, createPlan, changePlan, deletePlan } = plans
 const { listVolumeSnapshots, showVolumeSnapshot, takeVolumeSnapshot, deleteVolumeSnapshot } = volumeSnapshots
 const { cleanUpSafetySnapshots } = volumeSnapshots
+const { listBackups, showBackup, changeBackup } = backups
+const { listVaults, showVault, listHostGroups } = vaults
 const { listAudit, listPools, listHosts, recoverPools } = administration
 
 export const endpoints = {
@@ -51,6 +55,12 @@ export const endpoints = {
   takeVolumeSnapshot,
   deleteVolumeSnapshot,
   cleanUpSafetySnapshots,
+  listBackups,
+  showBackup,
+  changeBackup,
+  listVaults,
+  showVault,
+  listHostGroups,
   listAudit,
   listPools,
   listHosts,

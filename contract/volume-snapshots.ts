@@ -18,7 +18,7 @@ import {
   volumeId,
 } from './words.ts'
 
-export const snapshotKinds = ['user', 'instance', 'safety', 'backup'] as const
+export const snapshotKinds = ['user', 'instance', 'safety'] as const
 
 export const volumeSnapshot = z
   .object({
@@ -35,7 +35,8 @@ export const volumeSnapshot = z
     device: z.string().nullable(),
     instance_snapshot: imageId.nullable(),
     operation: operationId,
-    consistency: z.enum(consistencies).nullable(),
+    consistency: z.enum(consistencies).nullable().describe('What was achieved'),
+    consistency_because: z.string().nullable().describe('Why it is less than was asked for'),
     metadata: labels,
     created_at: time,
   })

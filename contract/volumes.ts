@@ -40,6 +40,7 @@ export const volume = z
     pool: poolId,
     attached_to: z.object({ instance: instanceId, instance_name: z.string(), device: z.string() }).nullable(),
     snapshots: z.int().describe('How many of its snapshots exist, safety snapshots included'),
+    backups: z.int().describe('How many backups of it exist'),
     metadata: labels,
     created_at: time,
   })

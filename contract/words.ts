@@ -1,7 +1,9 @@
 /** Schemas of the words all endpoints share. Ids are the domain's own, so that one cannot be sent in place of another. */
 import { z } from 'zod'
 import type {
+  BackupId,
   FlavorId,
+  HostGroupId,
   HostId,
   Id,
   ImageId,
@@ -10,6 +12,7 @@ import type {
   PlanId,
   PoolId,
   SnapshotId,
+  VaultId,
   VolumeId,
 } from '../src/domain/ids.ts'
 
@@ -24,6 +27,9 @@ export const imageId = uuidOf<ImageId>('Image; of an instance snapshot')
 export const operationId = uuidOf<OperationId>('Operation')
 export const planId = uuidOf<PlanId>('Plan')
 export const poolId = uuidOf<PoolId>('Pool')
+export const backupId = uuidOf<BackupId>('Backup')
+export const vaultId = uuidOf<VaultId>('Vault')
+export const hostGroupId = uuidOf<HostGroupId>('Host group')
 export const hostId = uuidOf<HostId>('Host')
 export const flavorId = z.string().describe('Flavor') as unknown as z.ZodType<FlavorId, string>
 

@@ -103,6 +103,7 @@ export async function findSnapshot(reads: Reads, caller: Caller, id: string, rul
         .selectFrom('volume_snapshots')
         .selectAll()
         .where('id', '=', id as SnapshotId)
+        .where('kind', '!=', 'backup')
         .where('deleted_at', 'is', null)
         .executeTakeFirst()
     : undefined
@@ -115,6 +116,7 @@ export async function listSnapshots(reads: Reads, whose: Whose): Promise<Snapsho
   const rows = await reads.db
     .selectFrom('volume_snapshots')
     .selectAll()
+    .where('kind', '!=', 'backup')
     .where('deleted_at', 'is', null)
     .$if(whose !== null, (query) => query.where('project_id', '=', whose ?? ('' as never)))
     .execute()

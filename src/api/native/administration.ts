@@ -43,7 +43,7 @@ export function administrationRoutes(app: FastifyInstance, needs: NativeNeeds): 
 
   serve(app, endpoints.listHosts, async ({ caller }) => {
     const hosts = await listHosts(needs, caller)
-    const items = hosts.map(({ id, name, enabled, disabled_reason, seen_at, facts, running }) => ({
+    const items = hosts.map(({ id, name, enabled, disabled_reason, seen_at, facts, running, ...row }) => ({
       id,
       name,
       enabled,
@@ -54,6 +54,7 @@ export function administrationRoutes(app: FastifyInstance, needs: NativeNeeds): 
       vcpus: facts.vcpus ?? null,
       memory_mib: facts.memoryMib ?? null,
       instances: running ?? 0,
+      group: row.group_id === null ? null : { id: row.group_id, name: row.group_name ?? '' },
     }))
     return { items, next: null }
   })

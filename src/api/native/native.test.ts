@@ -4,6 +4,7 @@ import type { Endpoint } from '../../../contract/endpoint.ts'
 import { errorBody } from '../../../contract/errors.ts'
 import { endpoints } from '../../../contract/index.ts'
 import type { TreeNode } from '../../../contract/snapshots.ts'
+import { availableBackup } from '../../../test/support/backup-rows.ts'
 import { type NativeServer, nativeServer, type TestUser } from '../../../test/support/native-server.ts'
 import type { InstanceId } from '../../domain/ids.ts'
 
@@ -200,6 +201,7 @@ async function everyCall() {
   const snapshot = snapshots[0]!.id
   const to = { instance_snapshot: image }
   const planId = crypto.randomUUID()
+  const { backup, vault } = await availableBackup(server.db, alice, volume)
   const bodies: Record<string, unknown> = {
     takeInstanceSnapshot: { name: 'x' },
     rollBackInstance: { to },
@@ -220,6 +222,8 @@ async function everyCall() {
       .replace('{volume}', volume)
       .replace('{operation}', operations[0]!.id)
       .replace('{plan}', planId)
+      .replace('{backup}', backup)
+      .replace('{vault}', vault)
       .concat(endpoint.id === 'deleteVolumeSnapshot' ? '?confirm=x' : '')
       .replace('{snapshot}', endpoint.path.includes('instance-snapshots') ? image : snapshot),
     body: ['POST', 'PATCH'].includes(endpoint.method) ? (bodies[endpoint.id] ?? {}) : undefined,
@@ -260,7 +264,7 @@ describe('who may', () => {
     for (const { endpoint, path, body } of await everyCall()) {
       if (endpoint.gives === 'events') continue
       const status = (await send(reader, endpoint.method, path, body)).status
-      const changes = endpoint.gives === 'operation' || endpoint.id === 'cancelOperation'
+      const changes = endpoint.gives === 'operation' || ['cancelOperation', 'changeBackup'].includes(endpoint.id)
       const expected = changes || endpoint.who === 'admin' ? 403 : 200
       expect([endpoint.id, status]).toEqual([endpoint.id, expected])
       if (endpoint.who === 'admin') expect((await send(alice, endpoint.method, path, body)).status).toBe(403)

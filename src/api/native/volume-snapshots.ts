@@ -48,6 +48,7 @@ const viewOf = (row: VolumeSnapshotRow): VolumeSnapshotView => ({
   instance_snapshot: row.image_id,
   operation: row.operation_id,
   consistency: row.consistency,
+  consistency_because: row.consistency_why,
   metadata: row.metadata,
   created_at: row.created_at.toISOString(),
 })

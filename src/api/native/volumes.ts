@@ -80,6 +80,7 @@ const viewOf = (row: VolumeRow, busy: Busy): VolumeView => ({
       ? null
       : { instance: row.instance_id, instance_name: row.instance_name, device: row.device },
   snapshots: row.snapshots ?? 0,
+  backups: row.backups ?? 0,
   metadata: row.metadata,
   created_at: row.created_at.toISOString(),
 })

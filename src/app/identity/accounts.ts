@@ -162,7 +162,7 @@ export async function updateProject(db: Db, id: ProjectId, change: Partial<Omit<
 /** Refused while anything belongs to it. */
 export async function deleteProject(db: Db, id: ProjectId): Promise<void> {
   await findProject(db, id)
-  for (const table of ['instances', 'volumes', 'images', 'volume_snapshots'] as const) {
+  for (const table of ['instances', 'volumes', 'images', 'volume_snapshots', 'backups'] as const) {
     const held = await db
       .selectFrom(table)
       .select('id')

@@ -58,7 +58,9 @@ export async function listHosts({ db, policy }: ViewNeeds, caller: Caller) {
   policy.require(caller, 'comeback:hosts:list')
   return await db
     .selectFrom('hosts as h')
+    .leftJoin('host_groups as g', 'g.id', 'h.group_id')
     .selectAll('h')
+    .select('g.name as group_name')
     .select((row) =>
       row
         .selectFrom('instances as i')

@@ -74,6 +74,7 @@ async function snapshotsOf(tx: Tx, instance: InstanceId, disks: readonly Disk[])
     .select(['s.size_bytes as sizeBytes', 's.created_at as takenAt', 's.operation_id as operation', 's.consistency'])
     .select(['i.id as image', 'i.name as imageName', 's.metadata'])
     .where('s.deleted_at', 'is', null)
+    .where('s.kind', '!=', 'backup')
     .where((row) => {
       const ofImage = row('i.instance_id', '=', instance)
       const volumes = disks.map(({ volume }) => volume)

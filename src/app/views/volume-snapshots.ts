@@ -19,7 +19,8 @@ const rows = (db: Db) =>
     .selectFrom('volume_snapshots as s')
     .innerJoin('volumes as v', 'v.id', 's.volume_id')
     .select(['s.id', 's.name', 's.description', 's.kind', 's.state', 's.volume_id', 's.size_bytes', 's.project_id'])
-    .select(['s.instance_id', 's.device', 's.image_id', 's.operation_id', 's.consistency', 's.metadata', 's.created_at'])
+    .select(['s.instance_id', 's.device', 's.image_id', 's.operation_id', 's.consistency', 's.consistency_why'])
+    .select(['s.metadata', 's.created_at'])
     .leftJoin('operations as o', 'o.id', 's.operation_id')
     .select(['v.name as volume_name', 'o.state as operation_state'])
     .select((row) =>
@@ -35,6 +36,9 @@ const rows = (db: Db) =>
         .as('restoring'),
     )
     .where('s.deleted_at', 'is', null)
+    // Points of backups are nobody's snapshots.
+    .where('s.kind', '!=', 'backup')
+    .$narrowType<{ kind: Exclude<SnapshotKind, 'backup'> }>()
 
 export async function listVolumeSnapshots(needs: ViewNeeds, caller: Caller, filter: SnapshotFilter) {
   const { volume, instance, operation, kind, olderThanSeconds, after, limit } = filter

@@ -26,8 +26,17 @@ const rows = (db: Db) =>
         .selectFrom('volume_snapshots as s')
         .select((count) => count.fn.countAll<number>().as('count'))
         .whereRef('s.volume_id', '=', 'v.id')
+        .where('s.kind', '!=', 'backup')
         .where('s.deleted_at', 'is', null)
         .as('snapshots'),
+    )
+    .select((row) =>
+      row
+        .selectFrom('backups as b')
+        .select((count) => count.fn.countAll<number>().as('count'))
+        .whereRef('b.volume_id', '=', 'v.id')
+        .where('b.deleted_at', 'is', null)
+        .as('backups'),
     )
     .where('v.deleted_at', 'is', null)
 
