@@ -8,11 +8,14 @@ const GiB = 1024 ** 3
 
 const seconds = (normal: number) =>
   z.coerce
-    .number()
-    .positive()
-    .max(86_400 * 30)
+    .number({ error: 'must be a number of seconds' })
+    .positive('must be more than 0 seconds')
+    .max(86_400 * 30, 'must be at most 30 days')
     .default(normal)
-const listenAddress = z.string().regex(/^(\[[0-9a-f:]+\]|[^:\s]+):\d{1,5}$/i, 'must be host:port')
+const listenAddress = z
+  .string()
+  .regex(/^(\[[0-9a-f:]+\]|[^:\s]+):\d{1,5}$/i, 'must be host:port')
+  .refine((text) => Number(text.slice(text.lastIndexOf(':') + 1)) < 65_536, 'must have a port up to 65535')
 
 /** Settings that controller, agent and launcher share. */
 const shared = z.object({
@@ -86,6 +89,9 @@ const agent = shared.extend({
   COMEBACK_AGENT_CA: z.string().optional(),
 })
 
+/** The settings that each process reads. */
+export const settingNames = { controller: Object.keys(controller.shape), agent: Object.keys(agent.shape) } as const
+
 type Environment = Readonly<Record<string, string | undefined>>
 
 /** A wrong setting is said in one sentence, with its name. */
@@ -111,23 +117,26 @@ function tlsFiles({ COMEBACK_AGENT_KEY: keyFile, COMEBACK_AGENT_CERT: certFile, 
   return keyFile && certFile && caFile ? { keyFile, certFile, caFile } : null
 }
 
-/** Where sockets live: short whatever the state's path is, for a socket's address has at most 107 bytes. */
-export function runtimeDirectory(state: string, env: Environment): string {
+/**
+ * Where sockets live: short whatever the state's path is, for a socket's address has at most 107 bytes. Not in XDG_RUNTIME_DIR,
+ * which is taken away when its user logs out, while machines run on.
+ */
+function runtimeDirectory(state: string): string {
   const name = createHash('sha256').update(state).digest('hex').slice(0, 12)
   if (process.getuid?.() === 0) return join('/run/comeback', name)
-  return join(env['XDG_RUNTIME_DIR'] ?? `/tmp/comeback-${process.getuid?.() ?? 0}`, `comeback-${name}`)
+  return join(`/tmp/comeback-${process.getuid?.() ?? 0}`, name)
 }
 
-const sharedOf = (settings: z.infer<typeof shared>, env: Environment) => ({
+const sharedOf = (settings: z.infer<typeof shared>) => ({
   state: settings.COMEBACK_STATE,
-  run: settings.COMEBACK_RUN ?? runtimeDirectory(settings.COMEBACK_STATE, env),
+  run: settings.COMEBACK_RUN ?? runtimeDirectory(settings.COMEBACK_STATE),
   logLevel: settings.COMEBACK_LOG_LEVEL,
   hostName: settings.COMEBACK_HOST_NAME,
 })
 
 export function controllerConfig(env: Environment = process.env) {
   const settings = read(controller, env)
-  const base = sharedOf(settings, env)
+  const base = sharedOf(settings)
   const split = settings.COMEBACK_LISTEN.lastIndexOf(':')
   return {
     ...base,
@@ -163,7 +172,7 @@ export function controllerConfig(env: Environment = process.env) {
 
 export function agentConfig(env: Environment = process.env) {
   const settings = read(agent, env)
-  const base = sharedOf(settings, env)
+  const base = sharedOf(settings)
   const { COMEBACK_AGENT_LISTEN: listen, COMEBACK_AGENT_KEY: key, COMEBACK_AGENT_CERT: cert, COMEBACK_AGENT_CA: ca } = settings
   if (listen && !(key && cert && ca))
     throw new BadSetting('COMEBACK_AGENT_LISTEN also needs COMEBACK_AGENT_KEY, COMEBACK_AGENT_CERT and COMEBACK_AGENT_CA.')

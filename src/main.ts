@@ -36,6 +36,10 @@ import { sagas } from './sagas/index.ts'
 
 const config = controllerConfig()
 const log = pino({ level: config.logLevel, base: { process: 'controller' } })
+process.once('uncaughtException', (error) => {
+  log.fatal({ err: error }, 'the controller ends')
+  log.flush(() => process.exit(1))
+})
 
 const isPrivate =
   config.databaseUrl === null || config.databaseUrl.includes(encodeURIComponent(config.privatePostgres.socketDir))

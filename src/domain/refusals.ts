@@ -234,6 +234,7 @@ const table = {
 
   // Said to the operator when something cannot be set up or started.
   setup: ['unavailable', (f: { why: string }) => f.why],
+  badPolicy: ['invalid', (f: { why: string }) => `The policy cannot be used: ${f.why}.`],
   badSetting: ['invalid', (f: { name: string; value: string; needs: string }) => `${f.name}='${f.value}' is not ${f.needs}.`],
   databaseUnsafe: [
     'unavailable',

@@ -51,10 +51,20 @@ async function makeRun(runDir: string): Promise<void> {
   const mode = root ? 0o711 : 0o700
   await mkdir(dirname(runDir), { recursive: true, mode })
   await mkdir(runDir, { recursive: true, mode })
-  const { uid, mode: has } = await lstat(runDir)
-  if (uid !== process.getuid?.() || (has & 0o022) !== 0) {
+  if (!(await isOurs(runDir)) || !(await isSafeAbove(dirname(runDir)))) {
     throw refuse.setup({ why: `The runtime directory ${runDir} belongs to somebody else. Set COMEBACK_RUN to another one.` })
   }
+}
+
+async function isOurs(folder: string): Promise<boolean> {
+  const { uid, mode } = await lstat(folder)
+  return uid === process.getuid?.() && (mode & 0o022) === 0
+}
+
+/** Nobody but root could put another directory in the place of what is in it. */
+async function isSafeAbove(folder: string): Promise<boolean> {
+  const { uid, mode } = await lstat(folder)
+  return (await isOurs(folder)) || (uid === 0 && ((mode & 0o022) === 0 || (mode & 0o1000) !== 0))
 }
 
 /** The nearest directory above that other users may not pass. */

@@ -3,15 +3,16 @@ import { mkdir } from 'node:fs/promises'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { AgentConfig, ControllerConfig } from '../config.ts'
+import { type AgentConfig, type ControllerConfig, settingNames } from '../config.ts'
 import { refuse } from '../domain/refusals.ts'
 import { type Access, adminPassword, writeAccess } from './credentials.ts'
 import { databaseUp } from './database.ts'
+import { lastWords } from './last-words.ts'
 import { withLock } from './lock.ts'
 import { databaseNeed, ensurePackages, machineNeeds } from './packages.ts'
 import { type Places, preparePlaces } from './places.ts'
 import { addressProblem, healthOf, holderOf } from './ports.ts'
-import { findService, programs, type Service, startService } from './processes.ts'
+import { findService, programs, type Running, type Service, startService } from './processes.ts'
 import { say, step } from './say.ts'
 import { ensureUser } from './system-user.ts'
 
@@ -81,6 +82,7 @@ async function ensureService(
 ): Promise<'attached' | 'started'> {
   return await step(`Starting the ${service}`, async () => {
     const running = await findService(service, places.run, run[service])
+    if (running) tellUnapplied(service, running, env)
     const started = running ? null : await startService(service, logs, env, run[service])
     let ended: string | undefined
     void started?.ended.then((how) => {
@@ -91,8 +93,17 @@ async function ensureService(
       if (ended !== undefined) break
     }
     const log = join(places.state, 'log', `${service}.log`)
-    const what = ended === undefined ? `does not answer after ${slowestStartMs / 1000} s` : `has ended (${ended})`
-    throw refuse.setup({ why: `The ${service} ${what}. Its log says why: ${log}` })
+    if (ended === undefined)
+      throw refuse.setup({
+        why: `The ${service} does not answer after ${slowestStartMs / 1000} s. Its log may say why: ${log}`,
+      })
+    const words = await lastWords(join(logs, `${service}.log`))
+    throw refuse.setup({
+      why:
+        words === null
+          ? `The ${service} has ended (${ended}). Its log may say why: ${log}`
+          : `${words}\nThe ${service} has ended; its log: ${log}`,
+    })
   })
 }
 
@@ -106,6 +117,18 @@ async function hostsMet(url: string, places: Places): Promise<void> {
   const missing = `${agents.configured - agents.met} of ${agents.configured} agents did not answer the controller within ${slowestStartMs / 1000} s`
   if (agents.met > 0) return say(`${missing}. Their hosts join as soon as they do.`)
   throw refuse.setup({ why: `${missing}. Its log says why: ${join(places.state, 'log', 'controller.log')}` })
+}
+
+/** A process that runs keeps the settings that it was started with. */
+function tellUnapplied(service: Service, running: Running, env: Readonly<Record<string, string>>): void {
+  const wanted = { ...process.env, ...env }
+  const unapplied = settingNames[service].filter(
+    (name) => name !== 'COMEBACK_ADMIN_PASSWORD' && (wanted[name] || undefined) !== (running.env.get(name) || undefined),
+  )
+  if (unapplied.length > 0) {
+    const which = unapplied.join(' and ')
+    say(`The ${service} runs with another ${which} than is set now. To apply it: npm run down, then npm start.`)
+  }
 }
 
 const listenText = ({ listen: { host, port } }: ControllerConfig): string =>
@@ -131,8 +154,11 @@ async function refuseOtherAddress(controller: ControllerConfig, places: Places, 
   const problem = running ? null : await addressProblem(controller.listen)
   if (problem === null) return
   const holder = problem === 'EADDRINUSE' ? await holderOf(controller.listen.port) : null
-  const why = problem === 'EADDRINUSE' ? `is taken by ${holder ?? 'another program'}` : `cannot be listened on (${problem})`
-  throw refuse.setup({ why: `${asked} ${why}. Stop that, or choose another address: COMEBACK_LISTEN=127.0.0.1:8775 npm start` })
+  const why =
+    problem === 'EADDRINUSE'
+      ? `is taken by ${holder ?? 'another program'}. Stop that, or choose`
+      : `is no address of this machine that can be listened on (${problem}). Choose`
+  throw refuse.setup({ why: `${asked} ${why} another address: COMEBACK_LISTEN=127.0.0.1:8775 npm start` })
 }
 
 const socketAnswers = (path: string): Promise<boolean> =>

@@ -184,3 +184,35 @@ test.runIf(isRoot)('runs for a user who is not root', async () => {
   expect((await stat(join(state, 'postgres'))).uid).toBe(nobody.uid)
   expect((await launch('down', env, nobody)).out.did).toContain('PostgreSQL: stopped')
 })
+
+test('a service that ends at once: its own words are said', async () => {
+  const { code, err } = await launch('up', { ...settingsFor(join(folder, 'state'), port), COMEBACK_TOKEN_SECONDS: 'soon' })
+  expect({ code, err: err.trim() }).toEqual({
+    code: 1,
+    err: 'The setting COMEBACK_TOKEN_SECONDS is not usable: must be a number of seconds.',
+  })
+  const policy = await launch('up', { ...settingsFor(join(folder, 'state'), port), COMEBACK_STAND_IN_SAYS: 'There is no tea.' })
+  expect(policy.code).toBe(1)
+  expect(policy.err).toContain('There is no tea.\nThe controller has ended; its log: ')
+})
+
+test('settings that a running service does not have yet are named', async () => {
+  const env = settingsFor(join(folder, 'state'), port)
+  await up(env)
+  expect((await launch('up', env)).err).not.toContain('than is set now')
+  const { code, err } = await launch('up', { ...env, COMEBACK_POLICY_FILE: '/rules.yaml' })
+  expect(code).toBe(0)
+  expect(err).toContain(
+    'The controller runs with another COMEBACK_POLICY_FILE than is set now. To apply it: npm run down, then npm start.',
+  )
+  expect(err).not.toContain('The agent runs with another')
+})
+
+test.runIf(isRoot)('a runtime directory in a place that somebody else could take away is refused', async () => {
+  const theirs = join(folder, 'theirs')
+  await mkdir(theirs)
+  await chown(theirs, 65534, 65534)
+  const { code, err } = await launch('up', { ...settingsFor(join(folder, 'state'), port), COMEBACK_RUN: join(theirs, 'run') })
+  expect(code).toBe(1)
+  expect(err).toContain(`The runtime directory ${join(theirs, 'run')} belongs to somebody else.`)
+})

@@ -1,4 +1,4 @@
-/** What holds when no policy file says otherwise. Names are those of Nova, Cinder, Glance, Neutron and Keystone, so that their files fit. */
+/** What holds when no policy file says otherwise. Names are those of Nova, Cinder, Glance, Neutron and Keystone. */
 const base = {
   context_is_admin: 'role:admin',
   admin_api: 'rule:context_is_admin',

@@ -93,3 +93,12 @@ test('and binds tighter than or, not tightest', () => {
   expect(says('not ! and @')).toBe(true)
   expect(says('not @ or @')).toBe(true)
 })
+
+test('a rule that nothing asks for is refused by name: it would have no effect', () => {
+  expect(() => createPolicy({ 'os_compute_api:xloud_rolback:rollback': 'rule:admin_api' })).toThrow(
+    'The policy cannot be used: nothing here asks for os_compute_api:xloud_rolback:rollback, so it would have no effect.',
+  )
+  expect(() => createPolicy({ 'volume:create': 'role:admin andd' })).toThrow(
+    "in rule volume:create, 'role:admin andd' goes on with 'andd'",
+  )
+})

@@ -2,7 +2,7 @@
 import { refuse } from '../../domain/refusals.ts'
 import type { Caller } from '../caller.ts'
 import { defaultRules, type PolicyName } from './defaults.ts'
-import { type Check, type Credentials, type Facts, parseRule } from './parse.ts'
+import { type Check, type Credentials, type Facts, PolicySyntaxError, parseRule } from './parse.ts'
 
 export type { PolicyName } from './defaults.ts'
 
@@ -16,11 +16,15 @@ export type Policy = {
 
 export type PolicyTarget = { readonly project_id?: string; readonly user_id?: string }
 
-/** Rejects rules that do not parse, refer to what is not there, or refer to themselves, so that a server does not start with them. */
+/**
+ * Refuses rules that do not parse, refer to what is not there, refer to themselves, or are asked by nobody: a server does not start
+ * with them. The last because a name with a slip in it would leave open what its writer meant to close.
+ */
 export function createPolicy(overrides: Readonly<Record<string, string>> = {}): Policy {
   const texts: Readonly<Record<string, string>> = { ...defaultRules, ...overrides }
-  const checks = new Map<string, Check>(Object.entries(texts).map(([name, text]) => [name, parseRule(text)]))
+  const checks = new Map<string, Check>(Object.entries(texts).map(([name, text]) => [name, parsed(name, text)]))
   for (const name of checks.keys()) refuseCycles(name, texts)
+  refuseUnasked(overrides, texts)
 
   const decide = (name: string, credentials: Credentials, target: Facts): boolean =>
     checks.get(name)?.(credentials, target, (other) => decide(other, credentials, target)) ?? false
@@ -46,10 +50,31 @@ const credentialsOf = (caller: Asker): Credentials => ({
   is_admin: caller.roles.includes('admin'),
 })
 
+function parsed(name: string, text: string): Check {
+  try {
+    return parseRule(text)
+  } catch (error) {
+    if (error instanceof PolicySyntaxError) throw refuse.badPolicy({ why: `in rule ${name}, ${error.message}` })
+    throw error
+  }
+}
+
+const referredTo = (text: string): string[] =>
+  [...text.matchAll(/(?<=^|[\s(])rule:([^\s()]+)/g)].flatMap(([, name]) => name ?? [])
+
 function refuseCycles(name: string, texts: Readonly<Record<string, string>>, above: readonly string[] = []): void {
-  if (above.includes(name)) throw new Error(`Policy rule ${name} refers to itself: ${[...above, name].join(' -> ')}`)
+  if (above.includes(name)) throw refuse.badPolicy({ why: `rule ${name} refers to itself, ${[...above, name].join(' -> ')}` })
   const text = texts[name]
-  if (text === undefined) throw new Error(`Policy rule ${above.at(-1)} refers to ${name}, which does not exist`)
-  for (const [, other] of text.matchAll(/(?<=^|[\s(])rule:([^\s()]+)/g))
-    if (other !== undefined) refuseCycles(other, texts, [...above, name])
+  if (text === undefined) throw refuse.badPolicy({ why: `rule ${above.at(-1)} refers to ${name}, which does not exist` })
+  for (const other of referredTo(text)) refuseCycles(other, texts, [...above, name])
+}
+
+function refuseUnasked(overrides: Readonly<Record<string, string>>, texts: Readonly<Record<string, string>>): void {
+  const asked = new Set([...Object.keys(defaultRules), ...Object.values(texts).flatMap(referredTo)])
+  const unasked = Object.keys(overrides).filter((name) => !asked.has(name))
+  if (unasked.length > 0) {
+    throw refuse.badPolicy({
+      why: `nothing here asks for ${unasked.join(', ')}, so it would have no effect. Correct the name, or leave it out`,
+    })
+  }
 }

@@ -5,6 +5,8 @@ import { controllerConfig } from '../../../src/config.ts'
 
 const { listen, databaseUrl, adminPassword } = controllerConfig()
 if (databaseUrl === null || adminPassword === null) throw new Error('started without a database or a password')
+const words = process.env['COMEBACK_STAND_IN_SAYS']
+if (words !== undefined) throw new Error(words)
 const pool = connect(databaseUrl)
 await pool.query('select count(*) from operations')
 const metAt = Date.now() + Number(process.env['STAND_IN_MEETS_AFTER_MS'] ?? 0)
