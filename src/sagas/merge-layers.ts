@@ -3,7 +3,8 @@
  * direction is decided by the forest (domain/layer-merges.ts).
  *
  * A merge cut short reads the same from above, and the next one goes on from where it stopped. One that happened is seen from the
- * upper layer, which does not stand upon the lower one any more; the rows must follow.
+ * upper layer, which does not stand upon the lower one any more, or from a machine that writes the lower one; the rows must
+ * follow. The storage ends what a machine began that has ended since.
  *
  *   merge           the storage, or the QEMU that has them open      cannot be: looks, and goes on if it happened
  *   moveRows        (commit) heads, points and children follow the file that is left
@@ -36,12 +37,15 @@ export type MergeLayersParams = {
 export const mergeLayers = saga<MergeLayersParams>('merge-layers')
   .step('merge', {
     do: async ({ params: { pool, merge, through }, world, signal }) => {
-      if (through) await world.hosts(through.host).mergeLive(through.instance, through.device, pool, merge, signal)
-      else await world.storage(pool).merge(merge)
+      const machine = through && (await world.hosts(through.host).machine(through.instance))
+      if (through === null || machine?.state === 'off') return world.storage(pool).merge(merge)
+      await world.hosts(through.host).mergeLive(through.instance, through.device, pool, merge, signal)
     },
-    undo: async ({ params: { pool, merge }, world }) => {
+    undo: async ({ params: { pool, merge, through }, world }) => {
       const { layers } = await world.storage(pool).survey()
-      if (layers.find(({ layer }) => layer === merge.upper)?.backing !== merge.lower)
+      const machine = through && (await world.hosts(through.host).machine(through.instance))
+      const isApart = layers.find(({ layer }) => layer === merge.upper)?.backing === merge.lower
+      if (!isApart || machine?.heads[through?.device ?? ''] === merge.lower)
         throw refuse.hostFailure({ what: `layers ${merge.lower} and ${merge.upper} are merged already` })
     },
     pointOfNoReturn: true,

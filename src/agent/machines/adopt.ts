@@ -5,9 +5,10 @@
 import { z } from 'zod'
 import { BlockJob } from './block-job.ts'
 import { thawForSure } from './freeze.ts'
+import { learnHeads, learnMerge } from './learn.ts'
 import { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
-import { goneAfter, settleMerge } from './merged.ts'
+import { settleMerge } from './merged.ts'
 import { runDirectoryOf } from './names.ts'
 import { closeOpened } from './opened.ts'
 import { findByUuid } from './process.ts'
@@ -29,9 +30,9 @@ export async function adoptMachine(machine: Machine): Promise<void> {
   await learnMerge(machine, live)
   await learnHeads(machine, live)
   await dropStrays(machine, live)
-  await endMerge(machine)
+  const isSettled = await endMerge(machine)
   if (record.frozenBy !== null) thawForSure(machine, live)
-  if (record.pausedBy !== null) {
+  if (record.pausedBy !== null && isSettled) {
     await live.control.execute('cont')
     await machine.save({ pausedBy: null })
   }
@@ -60,45 +61,17 @@ async function endJobs(live: LiveMachine): Promise<void> {
   for (const { id } of await live.control.query('query-jobs', jobs)) await BlockJob.take(live, id)
 }
 
-/** The storage hears of a merge that happened before anything goes on. */
-async function endMerge(machine: Machine): Promise<void> {
-  await settleMerge(machine).catch((err: unknown) => machine.log.error({ err }, 'a merge could not be ended on the storage'))
-  await closeOpened(machine)
-}
-
-/** Whether a merge happened is seen from the layer that should be gone: a node that something stands on cannot be let go of. */
-async function learnMerge(machine: Machine, live: LiveMachine): Promise<void> {
-  const { merging } = machine.record
-  if (merging === null) return
-  const gone = goneAfter(merging.merge)
-  await live.dropNodes([gone])
-  const disk = machine.requireDisk(merging.device)
-  if ((await live.layers()).includes(gone) || disk.chain.at(-1) === gone) return // a head is learnt from its device
-  await machine.saveChain(
-    merging.device,
-    disk.chain.filter((layer) => layer !== gone),
+/** The storage hears of a merge that happened before anything goes on. Whether it could: otherwise whoever merges again ends it. */
+async function endMerge(machine: Machine): Promise<boolean> {
+  const isSettled = await settleMerge(machine).then(
+    () => true,
+    (err: unknown) => {
+      machine.log.error({ err }, 'a merge could not be ended on the storage')
+      return false
+    },
   )
-}
-
-/** The devices know whether a pivot or a merge happened; the record is set right after them. */
-async function learnHeads(machine: Machine, live: LiveMachine): Promise<void> {
-  const { spec, pivoting } = machine.record
-  const heads = await machine.heads(live)
-  const disks = spec.disks.map((disk) => {
-    const head = heads[disk.device]
-    if (head === undefined || head === disk.chain.at(-1)) return disk
-    const at = disk.chain.indexOf(head)
-    if (at >= 0) return { ...disk, chain: disk.chain.slice(0, at + 1) }
-    return pivoting.some(({ device, to }) => device === disk.device && to === head)
-      ? { ...disk, chain: [...disk.chain, head] }
-      : disk
-  })
-  const merged = spec.disks.flatMap(({ device, chain }) => {
-    const now = heads[device]
-    const was = chain.at(-1)
-    return now !== undefined && was !== undefined && chain.includes(now) && was !== now ? [{ layer: was, now }] : []
-  })
-  await machine.save({ spec: { ...spec, disks }, pivoting: [], stale: [...machine.record.stale, ...merged] })
+  await closeOpened(machine)
+  return isSettled
 }
 
 /** Nodes of layers that no disk stands on: overlays of a pivot that did not happen, disks that were never attached. */

@@ -8,6 +8,7 @@
  *   pull   `upper` takes in `lower`: block-stream. Every point above and below keeps its content.
  *   push   `upper` goes down into `lower`: block-commit. If `upper` is the head, the device goes on in `lower`, and from
  *          then on `upper` is old: the guest is held until its file is gone, so that nobody can ever take it for the head.
+ *          It stays held when that fails; merging again ends it.
  *
  * The machine's other calls wait only while a merge begins and ends, not while it copies.
  */
@@ -16,8 +17,10 @@ import { refuse } from '../../domain/refusals.ts'
 import { failpoint } from '../../failpoints.ts'
 import type { MachineDisk } from '../../ports/host-agent.ts'
 import type { Merge } from '../../ports/storage-driver.ts'
+import { QmpClosed } from '../qmp/errors.ts'
 import { BlockJob } from './block-job.ts'
 import { headOf } from './command-line.ts'
+import { learnHeads, learnMerge } from './learn.ts'
 import type { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
 import { goneAfter } from './merged.ts'
@@ -36,17 +39,22 @@ type Begun = { readonly live: LiveMachine; readonly job: BlockJob; readonly acti
 
 export async function mergeLive(machine: Machine, call: MergeCall): Promise<void> {
   const begun = await machine.serial.run(() => begin(machine, call))
-  if (begun === null) return machine.pool(call).finishMerge(call.merge)
-  const { job, active } = begun
+  if (begun === null) return machine.serial.run(() => finishAgain(machine, call))
+  const { live, job, active } = begun
+  let isEnded = false
   try {
     await job.reach([active ? 'ready' : 'pending'], call.signal)
     await failpoint('agent.merge.after-job')
     await machine.serial.run(() =>
       active ? whileHeld(machine, call, () => finish(machine, call, begun)) : finish(machine, call, begun),
     )
+    isEnded = true
   } finally {
     await job.end().catch((error: unknown) => machine.log.warn({ err: error }, 'a merge was not cleared away'))
-    await machine.serial.run(() => closeOpened(machine))
+    await machine.serial.run(async () => {
+      if (!isEnded && machine.live === live) await learn(machine, live)
+      await closeOpened(machine)
+    })
   }
 }
 
@@ -122,16 +130,44 @@ async function finish(
   machine.log.info({ ...merge, device }, 'layers merged')
 }
 
+/** It failed, but perhaps only after QEMU had done it. */
+async function learn(machine: Machine, live: LiveMachine): Promise<void> {
+  try {
+    await learnMerge(machine, live)
+    await learnHeads(machine, live)
+  } catch (error) {
+    machine.log.warn({ err: error }, 'what became of a merge is not known')
+  }
+}
+
+/** It had happened, but its end on the storage had failed. */
+async function finishAgain(machine: Machine, { pool, merge, operation }: MergeCall): Promise<void> {
+  const live = machine.requireLive()
+  await live.dropNodes([goneAfter(merge)])
+  await machine.pool({ pool }).finishMerge(merge)
+  if (machine.record.pausedBy === operation) await letGoOn(machine, live)
+}
+
 /** Runs with the guest's processors stopped; an agent that dies in between leaves the note that makes the next one go on. */
-async function whileHeld(machine: Machine, { operation }: MergeCall, work: () => Promise<void>): Promise<void> {
-  const { control } = machine.requireLive()
-  const { heldBy } = machine
+async function whileHeld(machine: Machine, { device, merge, operation }: MergeCall, work: () => Promise<void>): Promise<void> {
+  const live = machine.requireLive()
   await machine.save({ pausedBy: operation })
-  await control.execute('stop')
+  await live.control.execute('stop')
   try {
     await work()
-  } finally {
-    if (heldBy === null && !control.isClosed) await control.execute('cont')
-    await machine.save({ pausedBy: null })
+  } catch (error) {
+    const head = await live.headOf(device).catch(() => merge.lower)
+    if (head !== merge.lower) await letGoOn(machine, live)
+    throw error
   }
+  await letGoOn(machine, live)
+}
+
+/** A process that ended meanwhile has nothing to go on with. */
+async function letGoOn(machine: Machine, live: LiveMachine): Promise<void> {
+  if (machine.heldBy === null)
+    await live.control.execute('cont').catch((error: unknown) => {
+      if (!(error instanceof QmpClosed)) throw error
+    })
+  await machine.save({ pausedBy: null })
 }

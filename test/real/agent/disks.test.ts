@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type LayerId, newId, type PointId } from '../../../src/domain/ids.ts'
+import { asId, type LayerId, newId, type PointId } from '../../../src/domain/ids.ts'
 import type { MachineDisk, MachineSpec } from '../../../src/ports/host-agent.ts'
 import type { Merge } from '../../../src/ports/storage-driver.ts'
 import { AgentProcess } from '../../support/agent-process.ts'
@@ -112,6 +112,13 @@ const mayWrite = async (layer: LayerId): Promise<boolean> => ((await stat(fileOf
 const backingOf = async (layer: LayerId): Promise<string> =>
   JSON.parse((await run('qemu-img', ['info', '-U', '--output=json', fileOf(layer)])).stdout)['backing-filename']
 
+/** The layers that the files name, the lowest first, and this one. */
+async function layersBelow(head: LayerId): Promise<LayerId[]> {
+  const { stdout } = await run('qemu-img', ['info', '-U', '--backing-chain', '--output=json', fileOf(head)])
+  const files: { filename: string }[] = JSON.parse(stdout)
+  return files.map(({ filename }) => asId<LayerId>(filename.slice(-42, -6))).toReversed()
+}
+
 test('pull: a layer in the middle takes in the one below; then the head does; every byte stays', async () => {
   const [a, b, c, d] = (await chainOfFour()) as [LayerId, LayerId, LayerId, LayerId]
   const before = await sums()
@@ -199,6 +206,42 @@ test('killed at the end of a push in the middle, the next agent knows that it ha
   expect(await sums()).toBe(before)
   await merge({ lower: b, upper: d, base: chain.at(-4)!, direction: 'pull' })
   expect(await sums()).toBe(before)
+})
+
+test('a push of the head whose end fails holds the guest until merging again ends it', async () => {
+  const chain = await chainOfFour()
+  const [c, d] = [chain.at(-2)!, chain.at(-1)!]
+  const before = await sums()
+  await agent.kill()
+  await agent.begin('agent.merge.after-finalize=error')
+  const plan: Merge = { lower: c, upper: d, base: chain.at(-3)!, direction: 'push' }
+  await expect(merge(plan)).rejects.toThrow()
+  expect(await agent.host().machine(spec.instance)).toMatchObject({ state: 'paused', heads: { vdb: c } })
+  await merge(plan)
+  expect(await agent.host().machine(spec.instance)).toMatchObject({ state: 'running', heads: { vdb: c } })
+  await expect(stat(fileOf(d))).rejects.toThrow('ENOENT')
+  expect(await sums()).toBe(before)
+})
+
+test.each([
+  ['pull', 'upper', 1],
+  ['push', 'lower', 2],
+] as const)('a %s whose machine died at its end is ended by the storage', async (direction, left, starts) => {
+  const chain = await chainOfFour()
+  const plan: Merge = { lower: chain.at(-2)!, upper: chain.at(-1)!, base: chain.at(-3)!, direction }
+  await guest('sync')
+  const before = await contentOf(plan.upper)
+  await agent.kill()
+  await agent.begin('agent.merge.after-finalize=error')
+  await expect(merge(plan)).rejects.toThrow()
+  await agent.host().stopMachine(spec.instance, hard)
+  await (await agent.storage()).merge(plan)
+  expect(await contentOf(plan[left])).toBe(before)
+  expect(await backingOf(plan[left])).toBe(`${plan.base}.qcow2`)
+  const below = await layersBelow(plan[left])
+  const disks = spec.disks.map((disk) => (disk.device === 'vdb' ? { ...disk, chain: below } : disk))
+  await agent.host().startMachine({ ...spec, disks })
+  await says(agent, spec.instance, 'GUEST-READY', starts + 1)
 })
 
 test('a merge that its caller gives up is cancelled, and nothing is changed', async () => {
