@@ -41,8 +41,10 @@ afterAll(async () => {
 
 const makeRoom = (): Promise<void> => rm(join(pool, 'filler'), { force: true })
 
-/** Leaves not one block, and the guest writing until QEMU holds it. */
-async function fillWhileWriting({ guest, on }: Campaign): Promise<void> {
+/** Leaves not one block, and the guest writing until QEMU holds it. Nothing gives room back by itself meanwhile. */
+async function fillWhileWriting(campaign: Campaign): Promise<void> {
+  const { guest, on } = campaign
+  await campaign.rests()
   await guest.mark() // a guest that waits for room can say nothing
   await guest.write()
   const { bavail, bsize } = await statfs(pool)

@@ -32,6 +32,8 @@ export class Campaign {
   /** The snapshot that rollbacks go to, and what it holds. */
   readonly target: ImageId
   readonly held: BothKept
+  /** The image's, and of each disk the target's and the head. */
+  readonly #layersAtRest = 5
 
   private constructor(on: Breakable, guest: WritingGuest, target: ImageId, held: BothKept) {
     this.on = on
@@ -74,6 +76,17 @@ export class Campaign {
     await settle()
     await this.#judge(story, before, ended)
     return { ended: ended.state, why: ended.problem?.code ?? null }
+  }
+
+  /** Waits until nothing is left to collect or to merge: from here on only the guest and what is asked for use the pool. */
+  async rests(): Promise<void> {
+    await eventually('a pool at rest', async () => {
+      const [row] = await this.on.query<{ rests: boolean }>(
+        `select (select count(*) from layers) = $1 and not exists (select from operations where ended_at is null) as rests`,
+        [this.#layersAtRest],
+      )
+      return row?.rests
+    })
   }
 
   async #look(): Promise<Before> {
