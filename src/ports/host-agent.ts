@@ -45,9 +45,10 @@ export type StopMode = {
 /** `paused.space`: QEMU stopped the guest because a write found no room. */
 export type MachineView = {
   readonly instance: InstanceId
-  readonly state: 'running' | 'paused' | 'off'
+  /** `unknown`: its process lives and does not answer, so it may be writing. */
+  readonly state: 'running' | 'paused' | 'off' | 'unknown'
   readonly pausedBecause: 'space' | 'io' | 'freeze' | 'other' | null
-  /** Which layer each device writes now, asked of QEMU; empty when off. */
+  /** Which layer each device writes now, asked of QEMU; empty when off or unknown. */
   readonly heads: Readonly<Record<string, LayerId>>
   readonly startedAt: string | null
   /** It was started, and neither stopped nor shut down by its guest: a machine that is wanted and off has died. */

@@ -1,8 +1,11 @@
 /**
  * What a new agent does with each machine that a former one left: finds its process, takes back what was only meant to last a
- * moment (a freeze, a pause, a merge, overlays that nobody wrote), and says which machines have died meanwhile.
+ * moment (a freeze, a pause, a merge, overlays that nobody wrote), and says which machines have died meanwhile. A process that
+ * lives and does not answer may be writing: until it answers or is gone, nothing is said and nothing is done about its machine.
  */
 import { z } from 'zod'
+import { goneWithin, killProcess, type ProcessMark } from '../../adapters/storage/processes.ts'
+import { refuse } from '../../domain/refusals.ts'
 import { BlockJob } from './block-job.ts'
 import { thawForSure } from './freeze.ts'
 import { learnHeads, learnMerge } from './learn.ts'
@@ -14,14 +17,22 @@ import { closeOpened } from './opened.ts'
 import { findByUuid } from './process.ts'
 
 const adoptMs = 10_000
+/** A killed process that does not go is stuck in the kernel, in a write to a dead disk. */
+const killMs = 30_000
 const jobs = z.array(z.object({ id: z.string() }))
 const blockDevices = z.array(z.object({ 'io-status': z.string().optional() }))
 
 export async function adoptMachine(machine: Machine): Promise<void> {
   const { environment, record, instance } = machine
   const directory = runDirectoryOf(environment.runDirectory, instance)
-  const mark = await findByUuid(instance, directory)
-  if (mark === null) return await bury(machine)
+  const found = await findByUuid(instance, directory)
+  if (found === null) return await bury(machine)
+  if (found.cutOff) {
+    machine.log.error({ pid: found.pid }, 'the sockets of a machine were taken away; it is ended')
+    await endProcess(machine, found)
+    return await bury(machine)
+  }
+  const mark = { pid: found.pid, start: found.start }
   const live = await LiveMachine.attach(mark, directory, adoptMs)
   const status = await live.status()
   machine.follow(live, status === 'io-error' ? await whyHeld(live) : null)
@@ -36,8 +47,40 @@ export async function adoptMachine(machine: Machine): Promise<void> {
     await live.control.execute('cont')
     await machine.save({ pausedBy: null })
   }
+  machine.isUnseen = false
   if (status === 'shutdown') await machine.endAfterGuest(live)
   machine.log.info({ pid: mark.pid, status, frozenBy: record.frozenBy, pausedBy: record.pausedBy }, 'machine adopted')
+}
+
+/** Before anything is done with a machine of a former agent: its process is found and answers, or there is none. */
+export async function requireSeen(machine: Machine): Promise<void> {
+  if (!machine.isUnseen) return
+  try {
+    await adoptMachine(machine)
+  } catch (error) {
+    machine.abandon()
+    machine.log.warn({ err: error }, 'machine not adopted')
+    throw refuse.hostFailure({ what: `the QEMU process of machine ${machine.instance} lives and does not answer` })
+  }
+}
+
+/** The same for whoever wants it off: one that does not answer is killed, which is what a hard stop means. */
+export async function endUnseen(machine: Machine): Promise<void> {
+  if (!machine.isUnseen) return
+  await adoptMachine(machine).catch(async (error: unknown) => {
+    machine.abandon()
+    machine.log.warn({ err: error }, 'a machine that does not answer is ended')
+    const { instance, environment } = machine
+    const found = await findByUuid(instance, runDirectoryOf(environment.runDirectory, instance))
+    if (found !== null) await endProcess(machine, found)
+    await bury(machine)
+  })
+}
+
+async function endProcess(machine: Machine, mark: ProcessMark): Promise<void> {
+  await killProcess(mark)
+  if (!(await goneWithin(mark, killMs)))
+    throw refuse.hostFailure({ what: `the process of machine ${machine.instance} does not end; its disk may be out of reach` })
 }
 
 /** No process: what was merely intended is over, and if it is wanted it has died. Said again at every start until somebody acts. */
@@ -46,7 +89,8 @@ async function bury(machine: Machine): Promise<void> {
   await endMerge(machine)
   const hostReboot = record.process !== null && record.process.bootId !== environment.bootId
   await machine.save({ process: null, frozenBy: null, pausedBy: null, pivoting: [] })
-  if (!record.wanted) return
+  machine.isUnseen = false
+  if (!machine.record.wanted) return
   environment.events.append({ type: 'died', instance, because: hostReboot ? 'hostReboot' : 'process' })
   machine.log.error({ hostReboot }, 'a machine that should be running has no process')
 }

@@ -21,6 +21,8 @@ const machineType = 'pc-q35-7.2'
 const emulatedCpu = 'Nehalem'
 
 const inRun = (name: string): string => `/proc/self/fd/${runFd}/${name}`
+/** The port of the guest's agent, as QEMU's events name it. */
+export const agentPort = 'agent'
 export const consolePath = `/proc/self/fd/${consoleFd}/now`
 
 export class PoolPaths {
@@ -124,7 +126,7 @@ const channels = [
   ...['-chardev', `file,id=console,path=${consolePath},append=on`, '-serial', 'chardev:console'],
   ...['-device', 'virtio-serial-pci,id=serial,bus=pcie.0,addr=0x3'],
   ...['-chardev', `socket,id=qga,path=${inRun('qga')},server=on,wait=off`],
-  ...['-device', 'virtserialport,bus=serial.0,nr=1,chardev=qga,name=org.qemu.guest_agent.0'],
+  ...['-device', `virtserialport,id=${agentPort},bus=serial.0,nr=1,chardev=qga,name=org.qemu.guest_agent.0`],
   ...['-chardev', `socket,id=cmd,path=${inRun('cmd')},server=on,wait=off`],
   ...['-device', 'virtserialport,bus=serial.0,nr=2,chardev=cmd,name=cmd'],
   ...['-object', 'rng-random,id=rng,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng,bus=pcie.0,addr=0x4'],

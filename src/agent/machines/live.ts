@@ -53,10 +53,10 @@ export class LiveMachine {
     (await this.control.query('query-status', status, {}, options)).status
 
   /** The layer a device writes, asked of the device: no I/O is needed for the answer. Null: the guest has let go of it. */
-  async headOf(device: string): Promise<LayerId | null> {
+  async headOf(device: string, options: QmpOptions = {}): Promise<LayerId | null> {
     const args = { path: `/machine/peripheral/${device}`, property: 'drive' }
     try {
-      return layerOfNode(await this.control.query('qom-get', z.string(), args))
+      return layerOfNode(await this.control.query('qom-get', z.string(), args, options))
     } catch (error) {
       if (error instanceof QmpRefused && error.class === 'DeviceNotFound') return null
       throw error

@@ -12,7 +12,8 @@ import { goneWithin, killProcess } from '../../adapters/storage/processes.ts'
 import type { InstanceId, LayerId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { MachineDisk, MachineView } from '../../ports/host-agent.ts'
-import { QmpClosed } from '../qmp/errors.ts'
+import type { QmpOptions } from '../qmp/client.ts'
+import { QmpClosed, QmpTimeout } from '../qmp/errors.ts'
 import type { QmpEvent } from '../qmp/messages.ts'
 import { Serial } from '../serial.ts'
 import { headOf, PoolPaths } from './command-line.ts'
@@ -22,6 +23,8 @@ import type { MachineRecord } from './record.ts'
 
 /** A process that has closed its monitor is about to go. */
 const endingMs = 5_000
+/** Below what whoever looks at all machines of a host waits for one of them. */
+const viewMs = 5_000
 /** QEMU flushes its disks before it ends; a disk that takes longer than this to flush is not waited for. */
 const quitMs = 10_000
 /** A killed process that does not go is stuck in the kernel, in a write to a dead disk: its locks are not free. */
@@ -32,6 +35,8 @@ export class Machine {
   readonly instance: InstanceId
   readonly serial = new Serial()
   readonly log: Logger
+  /** Of a former agent, and its process was neither met nor found to be gone: it may run. */
+  isUnseen = false
   readonly #saves = new Serial()
   #record: MachineRecord
   #live: LiveMachine | null = null
@@ -140,23 +145,25 @@ export class Machine {
   async view(): Promise<MachineView> {
     const { instance, record } = this
     const off = { instance, state: 'off', pausedBecause: null, heads: {}, startedAt: null, wanted: record.wanted } as const
+    const unknown = { ...off, state: 'unknown' } as const
     const live = this.#live
-    if (live === null) return off
+    if (live === null) return this.isUnseen ? unknown : off
     try {
-      const [status, heads] = await Promise.all([live.status(), this.heads(live)])
+      const [status, heads] = await Promise.all([live.status({ deadlineMs: viewMs }), this.heads(live, { deadlineMs: viewMs })])
       const running = status === 'running'
       const because = this.#heldBy ?? (record.frozenBy === null ? 'other' : 'freeze')
       const { startedAt } = record
       return { ...off, state: running ? 'running' : 'paused', pausedBecause: running ? null : because, heads, startedAt }
     } catch (error) {
+      if (error instanceof QmpTimeout) return unknown
       if (error instanceof QmpClosed && (await goneWithin(live.mark, endingMs))) return off
       throw error
     }
   }
 
-  async heads(live: LiveMachine): Promise<Record<string, LayerId>> {
+  async heads(live: LiveMachine, options: QmpOptions = {}): Promise<Record<string, LayerId>> {
     const { disks } = this.#record.spec
-    const found = await Promise.all(disks.map(async ({ device }) => [device, await live.headOf(device)] as const))
+    const found = await Promise.all(disks.map(async ({ device }) => [device, await live.headOf(device, options)] as const))
     return Object.fromEntries(found.flatMap(([device, head]) => (head === null ? [] : [[device, head]])))
   }
 

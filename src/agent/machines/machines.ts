@@ -2,7 +2,7 @@
 import type { Bytes, InstanceId, OperationId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { MachineDisk, MachineSpec, MachineView, PivotOutcome, PivotRequest, StopMode } from '../../ports/host-agent.ts'
-import { adoptMachine } from './adopt.ts'
+import { endUnseen, requireSeen } from './adopt.ts'
 import { readConsole, rotateConsole } from './console.ts'
 import type { MachinesEnvironment } from './environment.ts'
 import { attachDisk, detachDisk, resizeDisk } from './hotplug.ts'
@@ -19,6 +19,7 @@ const lookMs = 1_000
 export class Machines {
   readonly #environment: MachinesEnvironment
   readonly #machines = new Map<InstanceId, Machine>()
+  readonly #meeting = new Set<Machine>()
   #timer: NodeJS.Timeout | undefined
 
   private constructor(environment: MachinesEnvironment) {
@@ -28,14 +29,12 @@ export class Machines {
   /** Finds all machines again that former agents left. */
   static async open(environment: MachinesEnvironment): Promise<Machines> {
     const machines = new Machines(environment)
-    const adopt = async (machine: Machine): Promise<void> => {
+    for (const record of await environment.records.all()) {
+      const machine = new Machine(environment, record)
+      machine.isUnseen = true
       machines.#machines.set(machine.instance, machine)
-      // What its process does meanwhile is heard afterwards.
-      await machine.serial
-        .run(() => adoptMachine(machine))
-        .catch((error: unknown) => machine.log.error({ err: error }, 'machine not adopted'))
     }
-    await Promise.all((await environment.records.all()).map((record) => adopt(new Machine(environment, record))))
+    await Promise.all([...machines.#machines.values()].map((machine) => machines.#meet(machine)))
     machines.#timer = setInterval(() => void machines.#look(), lookMs)
     return machines
   }
@@ -51,15 +50,28 @@ export class Machines {
     const known = this.#machines.get(spec.instance)
     const machine = known ?? new Machine(this.#environment, freshRecord(spec))
     this.#machines.set(spec.instance, machine)
-    await machine.serial.run(() => startMachine(machine, spec))
+    await machine.serial.run(async () => {
+      await requireSeen(machine)
+      await startMachine(machine, spec)
+    })
   }
 
   async stop(instance: InstanceId, how: StopMode, signal: AbortSignal): Promise<{ how: 'off' | 'graceful' | 'hard' }> {
     const machine = this.#machines.get(instance)
-    return machine ? machine.serial.run(() => stopMachine(machine, how, signal)) : { how: 'off' }
+    if (machine === undefined) return { how: 'off' }
+    return await machine.serial.run(async () => {
+      await endUnseen(machine)
+      return await stopMachine(machine, how, signal)
+    })
   }
 
-  reset = (instance: InstanceId): Promise<void> => this.#with(instance, resetMachine)
+  async reset(instance: InstanceId): Promise<void> {
+    const machine = this.#known(instance)
+    await machine.serial.run(async () => {
+      await endUnseen(machine)
+      await resetMachine(machine)
+    })
+  }
 
   async view(instance: InstanceId): Promise<MachineView> {
     return (await this.#machines.get(instance)?.view()) ?? unknownMachine(instance)
@@ -92,6 +104,7 @@ export class Machines {
   async forget(instance: InstanceId): Promise<void> {
     const machine = this.#machines.get(instance)
     await machine?.serial.run(async () => {
+      await requireSeen(machine)
       if (machine.live !== null) throw refuse.inUse({ what: 'Machine', id: instance, by: 'its process' })
       this.#machines.delete(instance)
     })
@@ -100,8 +113,14 @@ export class Machines {
 
   async #with<T>(instance: InstanceId, work: (machine: Machine) => Promise<T>): Promise<T> {
     const machine = this.#known(instance)
-    return machine.serial.run(() => work(machine))
+    return machine.serial.run(async () => {
+      await requireSeen(machine)
+      return await work(machine)
+    })
   }
+
+  /** What its process does meanwhile is heard afterwards. A failure is told there, and tried again. */
+  #meet = (machine: Machine): Promise<void> => machine.serial.run(() => requireSeen(machine)).catch(() => undefined)
 
   #known(instance: InstanceId): Machine {
     const machine = this.#machines.get(instance)
@@ -110,6 +129,11 @@ export class Machines {
   }
 
   async #look(): Promise<void> {
+    for (const machine of this.#machines.values()) {
+      if (!machine.isUnseen || this.#meeting.has(machine)) continue
+      this.#meeting.add(machine)
+      void this.#meet(machine).then(() => this.#meeting.delete(machine))
+    }
     const all = [...this.#machines.values()].filter(({ live }) => live !== null)
     await Promise.all(
       all.map(async (machine) => {

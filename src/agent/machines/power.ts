@@ -6,7 +6,7 @@ import { refuse } from '../../domain/refusals.ts'
 import { failpoint } from '../../failpoints.ts'
 import type { MachineSpec, StopMode } from '../../ports/host-agent.ts'
 import { askGuest } from '../qmp/guest-agent.ts'
-import { headOf, placeOf } from './command-line.ts'
+import { agentPort, headOf, placeOf } from './command-line.ts'
 import type { MachinesEnvironment } from './environment.ts'
 import { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
@@ -18,6 +18,8 @@ import { spawnMachine, whyNotStarted } from './spawn.ts'
 const startMs = 60_000
 /** The guest's agent gets this long to take the order; ACPI's power button was pressed before. */
 const orderMs = 2_000
+/** A guest that boots hears nothing yet: it is asked again, at the latest after this. A guest that obeys passes it over. */
+const askAgainMs = 10_000
 
 export const freshRecord = (spec: MachineSpec): MachineRecord => ({
   format: 1,
@@ -117,16 +119,35 @@ async function shutDown(machine: Machine, live: LiveMachine, graceMs: number, si
   const status = await live.status()
   if (status === 'shutdown') return true
   if (status !== 'running') return false // a guest that is held cannot hear
-  await live.control.execute('system_powerdown')
-  await failpoint('agent.stop.after-ask')
-  if (await live.guestListens('qga')) {
-    void askGuest(live.directory, { command: 'guest-shutdown', deadlineMs: orderMs, answers: false }).catch((error: unknown) =>
-      machine.log.info({ err: error }, 'the guest agent did not take the order'),
-    )
-  }
+  const over = new AbortController()
+  const asking = askUntil(machine, live, AbortSignal.any([signal, over.signal])).catch((error: unknown) => {
+    if (!over.signal.aborted && !live.control.isClosed) machine.log.warn({ err: error }, 'the guest could not be asked')
+  })
   const obeyed = await outcome
+  over.abort()
+  await asking
   signal.throwIfAborted() // somebody newer took over: it is theirs to say what comes after the asking
   return obeyed
+}
+
+/** Asks now, whenever its agent comes up, and every so often. */
+async function askUntil(machine: Machine, live: LiveMachine, over: AbortSignal): Promise<void> {
+  while (!over.aborted && !live.control.isClosed) {
+    const agentComes = live.events
+      .nextEvent(({ event, data }) => event === 'VSERPORT_CHANGE' && data['id'] === agentPort && data['open'] === true, {
+        deadlineMs: askAgainMs,
+        signal: over,
+      })
+      .catch(() => null)
+    await live.control.execute('system_powerdown')
+    await failpoint('agent.stop.after-ask')
+    if (await live.guestListens('qga')) {
+      void askGuest(live.directory, { command: 'guest-shutdown', deadlineMs: orderMs, answers: false }).catch(
+        (error: unknown) => machine.log.info({ err: error }, 'the guest agent did not take the order'),
+      )
+    }
+    await agentComes
+  }
 }
 
 /** The power goes off and on again. */

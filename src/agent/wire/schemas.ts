@@ -67,7 +67,7 @@ export const stopMode = z.strictObject({
 
 export const machineView = z.object({
   instance: instanceId,
-  state: z.enum(['running', 'paused', 'off']),
+  state: z.enum(['running', 'paused', 'off', 'unknown']),
   pausedBecause: z.enum(['space', 'io', 'freeze', 'other']).nullable(),
   heads: z.record(z.string(), layerId),
   startedAt: z.string().nullable(),

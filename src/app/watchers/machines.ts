@@ -59,6 +59,7 @@ type Row = { readonly id: InstanceId; readonly state: string; readonly paused_be
 
 async function reconcile(needs: MachinesNeeds, row: Row, view: MachineView | undefined): Promise<void> {
   const { db } = needs
+  if (view?.state === 'unknown') return // neither dead nor to be started beside itself
   if (view && view.state !== 'off') {
     const because = view.state === 'paused' ? (view.pausedBecause ?? 'other') : null
     if (because !== row.paused_because)
