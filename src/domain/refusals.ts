@@ -130,6 +130,16 @@ const table = {
     'unavailable',
     (f: { vault: string }) => `Vault ${f.vault} has no room left. Delete backups, or give it more space, and retry.`,
   ],
+  vaultReadOnly: [
+    'unavailable',
+    (f: { vault: string }) =>
+      `Vault ${f.vault} cannot be written: its directory is read-only, or not ours. Make it writable for the agent's user and retry.`,
+  ],
+  vaultNewer: [
+    'conflict',
+    (f: { has: number; knows: number }) =>
+      `The vault is of format ${f.has}, and this version of Comeback knows only up to ${f.knows}. Run the newer version.`,
+  ],
   vaultNotEmpty: [
     'conflict',
     (f: { place: string }) =>

@@ -11,8 +11,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   contract: ['domain'],
   api: ['domain', 'ports', 'app', 'contract'],
   adapters: ['domain', 'ports', 'sagas/engine', 'agent/protocol', 'failpoints'],
-  agent: ['domain', 'ports', 'adapters/storage', 'config', 'failpoints'],
-  cli: ['domain', 'contract', 'config'],
+  agent: ['domain', 'ports', 'adapters/storage', 'adapters/vault', 'config', 'failpoints'],
+  // `vault extract` needs no controller.
+  cli: ['domain', 'contract', 'config', 'adapters/vault'],
   launcher: ['domain', 'ports', 'adapters', 'agent/protocol', 'config', 'contract'],
   // Composition: `main.ts` puts the controller together; nothing imports it.
   main: ['domain', 'ports', 'sagas', 'app', 'api', 'adapters', 'config', 'failpoints', 'contract'],
