@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { operationStates } from '../src/domain/operation.ts'
 import { endpoint } from './endpoint.ts'
-import { everybody, flag, instanceId, open, operationId, page, pageOf, time } from './words.ts'
+import { disks, everybody, flag, instanceId, open, operationId, page, pageOf, time } from './words.ts'
 
 export const operationStateNames = operationStates
 
@@ -124,6 +124,7 @@ export const undoOperation = endpoint('undoOperation', {
     power_state_after: z.enum(['on', 'off', 'as-before']).default('as-before'),
     stop: z.enum(['graceful', 'hard']).default('graceful'),
     stop_seconds: z.int().min(0).max(3600).default(60),
+    disks: disks.optional().describe('Only these, by device or volume id; default: all that the operation changed'),
   }),
   gives: 'operation',
   answer: z.object(started),

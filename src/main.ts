@@ -55,7 +55,7 @@ await bootstrap(db, config.adminPassword)
 
 const listener = listen(url)
 const operations = createOperations({ db, listener, sagas })
-const agents = new AgentDirectory((address) => connectAgent(address, config.agentTls))
+const agents = new AgentDirectory((address) => connectAgent(address, config.agentTls, config.hostName))
 const policy = createPolicy(config.policyFile === null ? {} : await readPolicyFile(config.policyFile))
 const needs: Needs = {
   db,

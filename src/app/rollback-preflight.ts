@@ -4,6 +4,7 @@
  */
 import type { InstanceId, SnapshotId, VolumeId } from '../domain/ids.ts'
 import { instanceCan, vmStateOf } from '../domain/instance.ts'
+import { refuse } from '../domain/refusals.ts'
 import type { PointRef } from '../ports/storage-driver.ts'
 import type { Db, Tx } from '../ports/tables.ts'
 import { chainOf, disksOf } from '../sagas/parts/machine.ts'
@@ -185,12 +186,7 @@ const unknownInstance = lasting(
 async function busyFindings(needs: Needs, id: InstanceId, attached: readonly AttachedDisk[]): Promise<Finding[]> {
   const holders = await needs.operations.holders([`instance:${id}`, ...attached.map(({ volume }) => `volume:${volume}`)])
   const kinds = new Set([...holders.values()].map(({ kind }) => kind))
-  return [...kinds].map((kind) =>
-    passing(
-      'instanceBusy',
-      `Another operation is in progress: instance ${id} is busy with ${kind}. Wait for it to complete and retry.`,
-    ),
-  )
+  return [...kinds].map((kind) => passing('instanceBusy', refuse.instanceBusy({ id, operation: kind }).message))
 }
 
 /** The disks that will be put back. Without `disks`, all of the target must be possible; with it, only those count. */
@@ -211,10 +207,11 @@ function choose(
   }
   if (problems.length > 0 && request.disks === null && planned.length > 0) {
     const disks = planned.map(({ disk }) => disk.volume)
+    const devices = planned.map(({ disk }) => disk.device).join(', ')
     errors.push(
       ...problems.map((problem) => ({
         ...problem,
-        message: `${problem.message} To roll back the other disks, ask for them by 'disks'.`,
+        message: `${problem.message} To roll back the others, ask for these by 'disks': ${devices}.`,
         facts: { disks },
       })),
     )

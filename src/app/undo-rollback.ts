@@ -7,12 +7,10 @@ import { type OperationNeeds, operationFor } from './views/operations.ts'
 
 export type UndoNeeds = OperationNeeds & { readonly commands: Pick<Commands, 'rollback' | 'restoreVolume'> }
 
-export async function undoRollback(
-  needs: UndoNeeds,
-  caller: Caller,
-  id: OperationId,
-  how: Pick<RollbackRequest, 'powerStateAfter' | 'stop'>,
-): Promise<Started> {
+type How = Pick<RollbackRequest, 'powerStateAfter' | 'stop' | 'disks'>
+
+/** Restores of a volume have one disk; `disks` is for rollbacks of instances. */
+export async function undoRollback(needs: UndoNeeds, caller: Caller, id: OperationId, how: How): Promise<Started> {
   const { state, instance } = await operationFor(needs, caller, id, 'os_compute_api:xloud_rollback:rollback')
   const safety = await needs.db
     .selectFrom('volume_snapshots')
@@ -38,10 +36,11 @@ async function takeBack(
   caller: Caller,
   instance: InstanceId | null,
   safety: readonly { id: SnapshotId; volume: VolumeId }[],
-  how: Pick<RollbackRequest, 'powerStateAfter' | 'stop'>,
+  how: How,
 ): Promise<Started> {
   const [only] = safety
   if (instance === null && only !== undefined) {
+    if (how.disks !== null) throw refuse.malformed({ why: "A restore of one volume is taken back whole: leave out 'disks'." })
     return await commands.restoreVolume(caller, only.volume, only.id, {
       skipSafetySnapshot: false,
       confirm: null,
@@ -49,5 +48,5 @@ async function takeBack(
     })
   }
   const target = { snapshots: safety.map(({ id }) => id) }
-  return await commands.rollback(caller, instance!, { target, disks: null, skipSafetySnapshot: false, ...how })
+  return await commands.rollback(caller, instance!, { target, skipSafetySnapshot: false, ...how })
 }

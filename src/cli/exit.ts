@@ -44,6 +44,8 @@ export type Ending = {
   readonly code: string
   readonly message: string | null
   readonly requestId?: string
+  /** The particulars that the server gave, for programs. */
+  readonly facts?: Readonly<Record<string, unknown>>
 }
 
 export function endingOf(error: unknown): Ending {
@@ -55,8 +57,8 @@ export function endingOf(error: unknown): Ending {
   if (error instanceof Unreachable) return { exitCode: exitCodes.unreachable, code: 'unreachable', message: error.message }
   if (error instanceof Refused) {
     const exitCode = error.status === 401 || error.status === 403 ? exitCodes.auth : exitCodes.failed
-    const { code, message, requestId } = error
-    return { exitCode, code, message, ...(requestId === null ? {} : { requestId }) }
+    const { code, message, requestId, facts } = error
+    return { exitCode, code, message, facts, ...(requestId === null ? {} : { requestId }) }
   }
   if (error instanceof Error && error.name === 'AbortError') {
     return { exitCode: exitCodes.interrupted, code: 'interrupted', message: 'Interrupted.' }

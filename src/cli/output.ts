@@ -1,5 +1,6 @@
 /** What is printed: tables for people, JSON for programs. Names from the server cannot steer the terminal. */
 import Table from 'cli-table3'
+import { titleOf } from '../domain/operation.ts'
 
 const steering = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu
 
@@ -38,10 +39,8 @@ const trimmed = (text: string) =>
     .map((line) => line.trimEnd())
     .join('\n')
 
-const known: Readonly<Record<string, string>> = { 'replace-heads': 'rollback', 'take-points': 'snapshot' }
-
 /** The kind of an operation as people call it. */
-export const doing = (kind: string): string => known[kind] ?? clean(kind.replaceAll('-', ' '))
+export const doing = (kind: string): string => clean(titleOf(kind))
 
 const two = (number: number) => String(number).padStart(2, '0')
 

@@ -28,10 +28,10 @@ export async function runCli(args: readonly string[], terminal: Terminal): Promi
     await program.parseAsync(args, { from: 'user' })
     return 0
   } catch (error) {
-    const { exitCode, message, code, requestId } = endingOf(error)
+    const { exitCode, message, code, requestId, facts: particulars } = endingOf(error)
     if (message !== null) {
       const json = program.opts<{ output?: string }>().output === 'json'
-      const facts = { code, message, ...(requestId === undefined ? {} : { request_id: requestId }) }
+      const facts = { code, message, facts: particulars, request_id: requestId }
       const line = json
         ? JSON.stringify({ error: facts })
         : `${clean1(message)}${requestId === undefined ? '' : ` (request ${requestId})`}`

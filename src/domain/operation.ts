@@ -10,6 +10,11 @@
  */
 import type { InstanceId, OperationId, ProjectId, RequestId, UserId } from './ids.ts'
 
+const titles: Readonly<Record<string, string>> = { 'replace-heads': 'rollback', 'take-points': 'snapshot' }
+
+/** The kind of an operation as people call it: `rollback`, `snapshot`, `extend volume`. */
+export const titleOf = (kind: string): string => titles[kind] ?? kind.replaceAll('-', ' ')
+
 export const operationStates = ['pending', 'running', 'undoing', 'stuck', 'done', 'undone', 'quarantined'] as const
 export type OperationState = (typeof operationStates)[number]
 

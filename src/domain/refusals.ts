@@ -2,6 +2,8 @@
  * Every way the product says no, declared once: a stable code, a kind, and a sentence that says what, why and what to do.
  * Faces turn the kind into their own status and envelope. Anything thrown that is not a `Refusal` is a defect of ours.
  */
+import { titleOf } from './operation.ts'
+
 export type RefusalKind =
   | 'invalid'
   | 'unauthenticated'
@@ -69,13 +71,13 @@ const table = {
   instanceBusy: [
     'conflict',
     (f: { id: string; operation: string }) =>
-      `Another operation is in progress: instance ${f.id} is busy with ${f.operation}. Wait for it to complete and retry.`,
+      `Another operation is in progress: instance ${f.id} is busy with ${titleOf(f.operation)}. Wait for it to complete and retry.`,
   ],
-  volumeBusy: ['conflict', (f: { operation: string }) => `Volume is busy with operation: ${f.operation}`],
+  volumeBusy: ['conflict', (f: { operation: string }) => `Volume is busy with operation: ${titleOf(f.operation)}`],
   resourceBusy: [
     'conflict',
     (f: { what: string; id: string; operation: string }) =>
-      `Another operation is in progress: ${f.what} ${f.id} is busy with ${f.operation}. Wait for it to complete and retry.`,
+      `Another operation is in progress: ${f.what} ${f.id} is busy with ${titleOf(f.operation)}. Wait for it to complete and retry.`,
   ],
   volumeWrongState: [
     'invalid',

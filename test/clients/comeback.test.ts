@@ -156,6 +156,24 @@ describe('how it ends is said by the exit code', () => {
     })
   })
 
+  test('1: some disks stand in the way, and how the others would go through is said', async () => {
+    const id = await server.instance(alice, 'parted')
+    await comeback(['snapshot', 'create', 'parted', 'A'])
+    await comeback(['rollback', 'parted', 'A'])
+    const of = await server.db.selectFrom('attachments').selectAll().where('instance_id', '=', id).orderBy('device').execute()
+    await server.done(await server.commands.detachVolume(alice.caller, id, of[1]!.volume_id))
+    const refused = await comeback(['rollback', 'parted', 'A'])
+    expect(refused.code).toBe(1)
+    expect(refused.err).toContain(`The others would go through with: --disk ${of[0]?.volume_id}\n`)
+    expect(refused.err).toContain("ask for these by 'disks': vda.")
+    expect((await comeback(['undo', 'parted'])).err).toContain('The others would go through with: --disk')
+    const inJson = await comeback(['rollback', 'parted', 'A', '-o', 'json'])
+    expect(JSON.parse(inJson.err).error.facts.errors).toMatchObject([
+      { code: 'diskDetached', facts: { disks: [of[0]?.volume_id] } },
+    ])
+    expect((await comeback(['undo', 'parted', '--disk', 'vda'])).out).toMatch(/is taken back: 1 disk\(s\)/)
+  })
+
   test('2: a command line that is wrong, or names nothing or several things', async () => {
     for (const args of [['rollback'], ['instances', 'show', 'nobody']]) {
       const ran = await comeback(args)

@@ -5,9 +5,9 @@ import type { AgentAddress } from './transport.ts'
 
 export type AgentTls = { readonly keyFile: string; readonly certFile: string; readonly caFile: string }
 
-/** A client of the agent at `unix:/path`, or at `https://host:port` with certificates of one authority on both sides. */
-export const connectAgent = (address: string, tls: AgentTls | null): HttpAgentClient =>
-  new HttpAgentClient(address.startsWith('unix:') ? 'of this box' : address, addressOf(address, tls))
+/** A client of the agent at `unix:/path` on this host, or at `https://host:port` with certificates of one authority on both sides. */
+export const connectAgent = (address: string, tls: AgentTls | null, thisHost: string): HttpAgentClient =>
+  new HttpAgentClient(address.startsWith('unix:') ? thisHost : address, addressOf(address, tls))
 
 function addressOf(address: string, tls: AgentTls | null): AgentAddress {
   if (address.startsWith('unix:')) return { over: 'unix', path: address.slice('unix:'.length) }

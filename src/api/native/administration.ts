@@ -9,15 +9,11 @@ export function administrationRoutes(app: FastifyInstance, needs: NativeNeeds): 
   serve(app, endpoints.listAudit, async ({ caller, query }) => {
     const { items, next } = await listAudit(needs, caller, query)
     return {
-      items: items.map(({ seq, at, request_id, user_id, project_id, action, target, outcome, operation_id }) => ({
-        seq,
+      items: items.map(({ at, user_id, project_id, operation_id, ...entry }) => ({
+        ...entry,
         at: at.toISOString(),
-        request_id,
         user: user_id,
         project: project_id,
-        action,
-        target,
-        outcome,
         operation: operation_id,
       })),
       next,

@@ -42,6 +42,7 @@ export function operationRoutes(app: FastifyInstance, needs: NativeNeeds): void 
 
   serveOperation(app, needs, endpoints.undoOperation, async ({ caller, params, body }) =>
     undoRollback(needs, caller, params.operation, {
+      disks: body.disks ?? null,
       powerStateAfter: body.power_state_after,
       stop: { mode: body.stop, graceSeconds: body.stop_seconds },
     }),

@@ -23,11 +23,11 @@ export const administrationCommands: Adder = (program, terminal) => {
     .command('audit')
     .description('Lists who asked for what and what came of it, latest first (administrators).')
     .option('--since <age>', 'only so far back: 15m, 12h, 7d', age)
-    .option('--user <id>', 'only by this user')
+    .option('--user <user>', 'only by this user, by id or name')
     .option('--action <action>', 'only this action')
     .option('--request <id>', 'only this request')
     .option('--limit <count>', 'at most so many', count, 100)
-    .addHelpText('after', examples('audit --since 1d', 'audit --request req-… -o json'))
+    .addHelpText('after', examples('audit --since 1d --user anna', 'audit --request req-… -o json'))
     .action(action(terminal, audit))
   program
     .command('pools')
@@ -88,7 +88,15 @@ async function audit(session: Session, { since, user, action, request, limit }: 
   session.print(await session.client.call(endpoints.listAudit, { query }), ({ items }) =>
     table(
       ['at', 'user', 'project', 'action', 'target', 'outcome', 'request'],
-      items.map((one) => [when(one.at), one.user, one.project, one.action, one.target, one.outcome, one.request_id]),
+      items.map((one) => [
+        when(one.at),
+        one.user_name ?? one.user,
+        one.project_name ?? one.project,
+        one.action,
+        one.target,
+        one.outcome,
+        one.request_id,
+      ]),
     ),
   )
 }

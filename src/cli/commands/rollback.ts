@@ -1,4 +1,6 @@
 import { type Command, Option } from 'commander'
+import { z } from 'zod'
+import { Refused } from '../../../contract/client.ts'
 import { endpoints } from '../../../contract/index.ts'
 import type { OperationView } from '../../../contract/operations.ts'
 import { type PreflightView, type RollbackTarget, rollbackKind, rollbackResult } from '../../../contract/rollbacks.ts'
@@ -19,9 +21,11 @@ type How = {
 
 const power = () => new Option('--power <state>', 'power state afterwards').choices(['on', 'off', 'as-before'] as const)
 
+const diskOption = ['--disk <device>', 'only this disk, by device or volume id; may be repeated', several] as const
+
 const rollbackOptions = (command: Command): Command =>
   command
-    .option('--disk <device>', 'only this disk, by device or volume id; may be repeated', several)
+    .option(...diskOption)
     .addOption(power().default('on'))
     .option('--hard', 'stop it at once instead of asking the guest to shut down')
     .option('--stop-seconds <seconds>', 'how long the guest may take to shut down', count, 60)
@@ -60,6 +64,7 @@ export const rollbackCommands: Adder = (program, terminal) => {
     .summary('take a rollback back')
     .description('Takes a rollback or revert back, by its safety snapshots. Undoing an undo is the rollback again.')
     .argument('<operation-or-instance>', 'id of the operation; or an instance, whose latest rollback is meant')
+    .option(...diskOption)
     .addOption(power().default('as-before'))
     .option('--hard', 'stop it at once instead of asking the guest to shut down')
     .option('--stop-seconds <seconds>', 'how long the guest may take to shut down', count, 60)
@@ -72,7 +77,7 @@ async function rollBack(session: Session, options: How & Waiting, instanceName: 
   const node = findNode(await treeOf(session, instance.id), snapshotName)
   const request = { params: { instance: instance.id }, body: bodyOf(node.to, options) }
   await session.confirm(await consequence(session, request, options))
-  const { operation } = await session.client.call(endpoints.rollBackInstance, request)
+  const { operation } = await session.client.call(endpoints.rollBackInstance, request).catch(tellDisks(session))
   await finish(session, operation, options, `${clean(instance.name)} is back at ${clean(node.name)}`)
 }
 
@@ -106,17 +111,24 @@ async function fromSnapshot({ client }: Session, id: string, options: How): Prom
 
 async function undo(
   session: Session,
-  options: Pick<How, 'power' | 'hard' | 'stopSeconds'> & Waiting,
+  options: Pick<How, 'disk' | 'power' | 'hard' | 'stopSeconds'> & Waiting,
   what: string,
 ): Promise<void> {
   const { id, created_at } = await operationToUndo(session, what)
   await session.confirm(
     `The rollback of ${when(created_at)} will be taken back. What the disks hold now is kept as a safety snapshot.`,
   )
-  const { operation } = await session.client.call(endpoints.undoOperation, {
-    params: { operation: id },
-    body: { power_state_after: options.power, stop: options.hard ? 'hard' : 'graceful', stop_seconds: options.stopSeconds },
-  })
+  const { operation } = await session.client
+    .call(endpoints.undoOperation, {
+      params: { operation: id },
+      body: {
+        power_state_after: options.power,
+        stop: options.hard ? 'hard' : 'graceful',
+        stop_seconds: options.stopSeconds,
+        ...(options.disk ? { disks: options.disk } : {}),
+      },
+    })
+    .catch(tellDisks(session))
   await finish(session, operation, options, `The rollback of ${when(created_at)} is taken back`)
 }
 
@@ -132,6 +144,19 @@ async function operationToUndo(session: Session, what: string): Promise<Operatio
   if (!items[0]) throw failed('nothingToUndo', `${clean(instance.name)} was never rolled back, so there is nothing to undo.`)
   return items[0]
 }
+
+const findings = z.array(z.object({ facts: z.object({ disks: z.array(z.string()) }).optional() }))
+
+/** A refusal because of some disks says by which options the others would go through. */
+const tellDisks =
+  (session: Session) =>
+  (error: unknown): never => {
+    const errors = error instanceof Refused ? findings.safeParse(error.facts['errors']).data : undefined
+    const disks = errors?.find(({ facts }) => facts)?.facts?.disks
+    if (disks && !session.json)
+      session.say(`The others would go through with: ${disks.map((disk) => `--disk ${disk}`).join(' ')}`)
+    throw error
+  }
 
 function notFound(error: unknown): null {
   if (error instanceof Error && 'code' in error && error.code === 'notFound') return null

@@ -82,7 +82,7 @@ afterAll(async () => {
 })
 
 test('between hosts the same calls go over mutual TLS', async () => {
-  const client = connectAgent(address, tlsOf('controller'))
+  const client = connectAgent(address, tlsOf('controller'), 'here')
   expect(await client.host(null).hello()).toEqual(await agent.client.host().hello())
   const { id } = await agent.pool()
   const data = Buffer.alloc(3_000_000, 'x')
@@ -105,7 +105,7 @@ test.each([
   ['a client of another authority', 'impostor', 'ca'],
   ['an agent that is not of our authority', 'controller', 'stranger'],
 ])('%s gets nowhere', async (_, name, ca) => {
-  const client = connectAgent(address, tlsOf(name, ca))
+  const client = connectAgent(address, tlsOf(name, ca), 'here')
   await expect(client.host(null).hello()).rejects.toMatchObject({ code: 'hostUnreachable' })
   client.close()
 })
