@@ -11,9 +11,11 @@ import { randomInt } from 'node:crypto'
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import pg from 'pg'
+import type pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { connect } from '../../src/adapters/database/connect.ts'
 import type { Shell } from '../../src/launcher/guest/shell.ts'
+import { isAtRest } from '../support/at-rest.ts'
 import { Installation } from '../support/installation.ts'
 import { type OpenStack, until } from '../support/openstack.ts'
 import { readContent, writeContent } from '../support/two-disks.ts'
@@ -24,6 +26,7 @@ const run = promisify(execFile)
 type Name = 'A' | 'B' | 'C' | 'D'
 
 let box: Installation
+let database: pg.Pool
 let cloud: OpenStack
 let id: string
 let guest: Shell
@@ -32,13 +35,17 @@ const contents = new Map<Name, string>()
 
 beforeAll(async () => {
   box = await Installation.start()
+  database = connect(box.databaseUrl)
   cloud = await box.logIn()
   id = await cloud.createServer(await box.guestImage())
   guest = box.shell(id)
   // The file system takes half of the second disk; the rest is the raw region's.
   await guest.run('umount /data && /usr/sbin/mke2fs -q -F -t ext4 -e remount-ro /dev/vdb 512m && mount -t ext4 /dev/vdb /data')
 }, 10 * minutes)
-afterAll(() => box.end())
+afterAll(async () => {
+  await database?.end()
+  await box.end()
+})
 
 const write = async (name: string): Promise<string> => {
   await guest.run(
@@ -59,34 +66,13 @@ const goTo = async (name: Name): Promise<void> => {
   expect(await read()).toBe(contents.get(name))
 }
 
-const rows = async <Row extends pg.QueryResultRow>(text: string): Promise<Row[]> => {
-  const client = new pg.Client({ connectionString: box.databaseUrl })
-  await client.connect()
-  try {
-    return (await client.query<Row>(text)).rows
-  } finally {
-    await client.end()
-  }
-}
+const rows = async <Row extends pg.QueryResultRow>(text: string): Promise<Row[]> => (await database.query<Row>(text)).rows
 const merged = async (): Promise<number> =>
   (await rows<{ n: number }>(`select count(*)::int as n from operations where kind = 'merge-layers' and state = 'done'`))[0]
     ?.n ?? 0
 
-/** Until the collector and the merger have found nothing to do over several of their rounds. */
-async function quiet(): Promise<void> {
-  const newest = async () =>
-    JSON.stringify(await rows(`select max(created_at) as at, count(*) filter (where ended_at is null) as open from operations`))
-  let since = { seen: '', at: Date.now() }
-  await until(
-    'the background work to end',
-    async () => {
-      const seen = await newest()
-      if (seen !== since.seen || !seen.includes('"open":"0"')) since = { seen, at: Date.now() }
-      return Date.now() - since.at > 25_000 ? true : null
-    },
-    8 * minutes,
-  )
-}
+const quiet = (): Promise<unknown> =>
+  until('the background work to end', () => isAtRest(database).then((rests) => rests || null), 8 * minutes)
 
 const remove = async (name: Name): Promise<void> => {
   await cloud.remove(`/image/v2/images/${snapshots.get(name)}`)

@@ -2,7 +2,14 @@
 import type { Clock } from '../../ports/clock.ts'
 import type { Log } from '../../ports/log.ts'
 
-export type Watcher = { readonly name: string; readonly everyMs: number; readonly look: (signal: AbortSignal) => Promise<void> }
+export type Watcher = {
+  readonly name: string
+  readonly everyMs: number
+  /** Calls `soon` when there is more to do once what was begun has ended. */
+  readonly look: (signal: AbortSignal, soon?: () => void) => Promise<void>
+}
+
+const soonMs = 1_000
 
 /** A round that failed is tried again soon - a host may just be starting - and then less and less often, but not only after an hour. */
 const retryMs = (failures: number): number => Math.min(10_000, 100 * 2 ** (failures - 1))
@@ -14,13 +21,16 @@ export async function runWatchers(watchers: readonly Watcher[], clock: Clock, lo
 
 async function run({ name, everyMs, look }: Watcher, clock: Clock, log: Log, signal: AbortSignal): Promise<void> {
   for (let failures = 0; !signal.aborted; ) {
-    failures = await look(signal).then(
-      () => 0,
-      (error: unknown) => {
-        if (!signal.aborted) log.warn({ err: error, watcher: name }, 'watcher failed')
-        return failures + 1
-      },
-    )
-    await clock.wait(failures > 0 ? Math.min(everyMs, retryMs(failures)) : everyMs, signal).catch(() => undefined)
+    let pauseMs = everyMs
+    try {
+      await look(signal, () => {
+        pauseMs = Math.min(everyMs, soonMs)
+      })
+      failures = 0
+    } catch (error) {
+      if (!signal.aborted) log.warn({ err: error, watcher: name }, 'watcher failed')
+      pauseMs = Math.min(everyMs, retryMs(++failures))
+    }
+    await clock.wait(pauseMs, signal).catch(() => undefined)
   }
 }

@@ -8,7 +8,7 @@ import { type PlannedMerge, planMerges } from '../../domain/layer-merges.ts'
 import { chainOf, type Forest } from '../../domain/layers.ts'
 import { Refusal } from '../../domain/refusals.ts'
 import type { Operations } from '../../ports/operations.ts'
-import type { StorageDriver } from '../../ports/storage-driver.ts'
+import type { StorageAbilities, StorageDriver } from '../../ports/storage-driver.ts'
 import type { Db, Tx } from '../../ports/tables.ts'
 import type { MergeLayersParams } from '../../sagas/merge-layers.ts'
 import { exclusive } from '../locks.ts'
@@ -25,9 +25,9 @@ export type MergerNeeds = {
 export const mergerWatcher = (needs: MergerNeeds, everyMs: number): Watcher => ({
   name: 'merger',
   everyMs,
-  look: async () => {
+  look: async (_signal, soon) => {
     const pools = await needs.db.selectFrom('pools').select('id').execute()
-    for (const { id } of pools) await mergeOne(needs, id)
+    for (const { id } of pools) if (await mergeOne(needs, id)) soon?.()
   },
 })
 
@@ -51,9 +51,10 @@ async function writersIn(db: Db | Tx, pool: PoolId): Promise<Writer[]> {
     .execute()
 }
 
-async function plan(
+/** What could be merged now, as the rows have it. */
+export async function planOf(
   db: Db | Tx,
-  needs: MergerNeeds,
+  abilities: Pick<StorageAbilities, 'pointsPerLayer'>,
   pool: PoolId,
   allocated: Record<LayerId, number>,
 ): Promise<{ forest: Forest; writers: Writer[]; merges: PlannedMerge[] }> {
@@ -62,30 +63,32 @@ async function plan(
   const running = new Set(writers.filter(({ state }) => state === 'running').map(({ head }) => head))
   const making = await db.selectFrom('layers').select('id').where('pool_id', '=', pool).where('state', '=', 'making').execute()
   const kept = new Set(making.map(({ id }) => id))
-  const directions = needs.storage(pool).abilities.pointsPerLayer === 'one' ? (['pull', 'push'] as const) : (['pull'] as const)
+  const directions = abilities.pointsPerLayer === 'one' ? (['pull', 'push'] as const) : (['pull'] as const)
   return { forest, writers, merges: planMerges(forest, { allocated, running, kept, directions }) }
 }
 
-async function mergeOne(needs: MergerNeeds, pool: PoolId): Promise<void> {
+/** Whether a merge is under way now, and its end worth waiting for: after one that failed the next one takes its time. */
+async function mergeOne(needs: MergerNeeds, pool: PoolId): Promise<boolean> {
   const { db, operations } = needs
-  const layers = await db.selectFrom('layers').select('id').where('pool_id', '=', pool).where('state', '=', 'present').execute()
-  const first = await plan(db, needs, pool, {})
-  if (first.merges.length === 0) return
-  const open = await db
+  const last = await db
     .selectFrom('operations')
-    .select('id')
+    .select(['state', 'ended_at'])
     .where('kind', '=', 'merge-layers')
-    .where('ended_at', 'is', null)
+    .orderBy('ended_at', (order) => order.desc().nullsFirst())
     .executeTakeFirst()
-  if (open) return
+  if (last && last.ended_at === null) return last.state !== 'stuck'
+  const layers = await db.selectFrom('layers').select('id').where('pool_id', '=', pool).where('state', '=', 'present').execute()
+  const { abilities } = needs.storage(pool)
+  const first = await planOf(db, abilities, pool, {})
+  if (first.merges.length === 0) return false
   const allocated = await needs.storage(pool).allocated(layers.map(({ id }) => id))
-  await operations
+  return await operations
     .begin<MergeLayersParams>({
       kind: 'merge-layers',
       origin: systemOrigin(),
       preemptible: true,
       plan: async (tx, take) => {
-        const [candidate] = (await plan(tx, needs, pool, allocated)).merges
+        const [candidate] = (await planOf(tx, abilities, pool, allocated)).merges
         if (!candidate) throw nothing()
         const above = (await writersIn(tx, pool)).filter(({ head }) =>
           chainOf(first.forest, head).includes(candidate.merge.upper),
@@ -93,7 +96,7 @@ async function mergeOne(needs: MergerNeeds, pool: PoolId): Promise<void> {
         await take(exclusive('instance', ...above.flatMap(({ instance }) => instance ?? [])))
         await take(exclusive('volume', ...above.map(({ volume }) => volume)))
         await take(exclusive('layer', candidate.merge.lower, candidate.merge.upper))
-        const { forest, writers, merges } = await plan(tx, needs, pool, allocated)
+        const { forest, writers, merges } = await planOf(tx, abilities, pool, allocated)
         const planned = merges.find(
           ({ merge }) => merge.lower === candidate.merge.lower && merge.upper === candidate.merge.upper,
         )
@@ -102,9 +105,13 @@ async function mergeOne(needs: MergerNeeds, pool: PoolId): Promise<void> {
         return { params: paramsOf(pool, forest, writers, planned), instance: null }
       },
     })
-    .catch((error: unknown) => {
-      if (!(error instanceof Refusal)) throw error
-    })
+    .then(
+      () => last === undefined || last.state === 'done',
+      (error: unknown) => {
+        if (!(error instanceof Refusal)) throw error
+        return false
+      },
+    )
 }
 
 const nothing = () => new Refusal('nothingToDo', 'conflict', 'Nothing is left to merge.')

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { asId, type ImageId, type LayerId, type OperationId } from '../../../src/domain/ids.ts'
+import { isAtRest } from '../at-rest.ts'
 import { Breakable, eventually, patienceMs } from './breakable.ts'
 import type { Case, Story } from './cases.ts'
 import { type BothKept, readLines, WritingGuest } from './guest.ts'
@@ -32,8 +33,6 @@ export class Campaign {
   /** The snapshot that rollbacks go to, and what it holds. */
   readonly target: ImageId
   readonly held: BothKept
-  /** The image's, and of each disk the target's and the head. */
-  readonly #layersAtRest = 5
 
   private constructor(on: Breakable, guest: WritingGuest, target: ImageId, held: BothKept) {
     this.on = on
@@ -80,13 +79,7 @@ export class Campaign {
 
   /** Waits until nothing is left to collect or to merge: from here on only the guest and what is asked for use the pool. */
   async rests(): Promise<void> {
-    await eventually('a pool at rest', async () => {
-      const [row] = await this.on.query<{ rests: boolean }>(
-        `select (select count(*) from layers) = $1 and not exists (select from operations where ended_at is null) as rests`,
-        [this.#layersAtRest],
-      )
-      return row?.rests
-    })
+    await eventually('a pool at rest', () => isAtRest(this.on.sql))
   }
 
   async #look(): Promise<Before> {
