@@ -15,10 +15,16 @@ const guestGraceSeconds = 20
 /** What else may have been started for a state; each says what it ended, or null. */
 export type DownHook = (state: string, runDir: string) => Promise<string | null>
 
+export type DownOptions = {
+  readonly hooks?: readonly DownHook[]
+  /** Guests run on, and the next start finds them: for another version, or other settings. */
+  readonly leaveMachines?: boolean
+}
+
 export async function takeDown(
   { controller, agent }: Settings,
   run: Readonly<Record<Service, string>> = programs,
-  hooks: readonly DownHook[] = [],
+  { hooks = [], leaveMachines = false }: DownOptions = {},
 ): Promise<readonly string[]> {
   return await withLock(
     `launcher ${controller.run}`,
@@ -30,18 +36,22 @@ export async function takeDown(
       }
       did.push(...(await stopService('controller', services.controller, 20_000)))
       const url = controller.databaseUrl ?? (await privateUrl(controller.state, controller.run))
-      if (services.agent) did.push(...(await machinesDown(agent.socket, url)))
+      if (services.agent && !leaveMachines) did.push(...(await machinesDown(agent.socket, url)))
       did.push(...(await stopService('agent', services.agent, 10_000)))
-      const left = await step('Stopping what is left of QEMU', () => endQemu(controller.state, controller.run))
-      if (left > 0) did.push(`QEMU: ${left} left-over ${left === 1 ? 'process' : 'processes'} ended`)
+      if (!leaveMachines) did.push(...(await qemuDown(controller.state, controller.run)))
       for (const hook of hooks) did.push(...[await hook(controller.state, controller.run)].filter((line) => line !== null))
       if (await step('Stopping PostgreSQL', () => stopPostgres(join(controller.state, 'postgres'))))
         did.push('PostgreSQL: stopped')
-      await clearRun(controller.run)
+      if (!leaveMachines) await clearRun(controller.run)
       return did
     },
     () => say('Another start or stop of this state is under way; waiting for it.'),
   )
+}
+
+async function qemuDown(state: string, runDir: string): Promise<string[]> {
+  const left = await step('Stopping what is left of QEMU', () => endQemu(state, runDir))
+  return left > 0 ? [`QEMU: ${left} left-over ${left === 1 ? 'process' : 'processes'} ended`] : []
 }
 
 /** Takes away what ours leave in the runtime directory, and nothing else. The state may be mounted there: never what is in it. */

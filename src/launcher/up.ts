@@ -127,7 +127,9 @@ function tellUnapplied(service: Service, running: Running, env: Readonly<Record<
   )
   if (unapplied.length > 0) {
     const which = unapplied.join(' and ')
-    say(`The ${service} runs with another ${which} than is set now. To apply it: npm run down, then npm start.`)
+    say(
+      `The ${service} runs with another ${which} than is set now. To apply it: npm run down -- --leave-machines, then npm start.`,
+    )
   }
 }
 

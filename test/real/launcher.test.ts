@@ -203,7 +203,7 @@ test('settings that a running service does not have yet are named', async () => 
   const { code, err } = await launch('up', { ...env, COMEBACK_POLICY_FILE: '/rules.yaml' })
   expect(code).toBe(0)
   expect(err).toContain(
-    'The controller runs with another COMEBACK_POLICY_FILE than is set now. To apply it: npm run down, then npm start.',
+    'The controller runs with another COMEBACK_POLICY_FILE than is set now. To apply it: npm run down -- --leave-machines, then npm start.',
   )
   expect(err).not.toContain('The agent runs with another')
 })

@@ -52,6 +52,17 @@ test('what ran is started again, what was stopped stays so, and the neighbour no
   expect(await bootOf(neighbour, other)).toBe(otherBoot)
 })
 
+test('down that leaves the machines: they run on, and up finds them', { timeout: 10 * minutes }, async () => {
+  const [machine] = await box.pids('machines')
+  expect(await box.down('leave-machines')).toEqual(['controller: stopped', 'agent: stopped', 'PostgreSQL: stopped'])
+  expect(await box.pids('machines')).toEqual([machine])
+  await box.up()
+  cloud = await box.logIn()
+  expect(await box.pids('machines')).toEqual([machine])
+  const { servers } = await cloud.get<{ servers: { status: string }[] }>('/compute/v2.1/servers/detail')
+  expect(servers.map(({ status }) => status).sort()).toEqual(['ACTIVE', 'SHUTOFF'])
+})
+
 test('down stops its own, and the neighbour still runs; up finds everything as it was', { timeout: 10 * minutes }, async () => {
   const before = (await cloud.get<{ servers: { id: string; name: string }[] }>('/compute/v2.1/servers')).servers.map(
     ({ id }) => id,

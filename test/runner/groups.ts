@@ -3,6 +3,15 @@ import { clientNeeds, databaseNeed, machineNeeds, type Need } from '../../src/la
 
 export type Group = { readonly name: string; readonly needs: readonly Need[]; readonly about: string }
 
+const tool = (name: string, folder: string, from: string, why: string): Need => ({
+  package: from,
+  why,
+  files: [`${folder}/${name}`, `/usr/local/bin/${name}`],
+})
+const curl = tool('curl', '/usr/bin', 'curl', 'speaks the documented lines word for word')
+const fileSystems = tool('debugfs', '/usr/sbin', 'e2fsprogs', 'looks into the disks of guests')
+const openssl = tool('openssl', '/usr/bin', 'openssl', 'makes certificates for agents of other hosts')
+
 const database = [databaseNeed(false)]
 const machines = [...machineNeeds, ...database]
 
@@ -19,14 +28,18 @@ export const rounds: readonly (readonly Group[])[] = [
     { name: 'architecture', needs: [], about: 'one-way imports, sizes' },
     { name: 'unit', needs: machines, about: 'beside their subjects' },
     { name: 'conformance', needs: machines, about: 'what every storage driver passes' },
-    { name: 'crash', needs: machines, about: 'every saga at every crash point, kills and power cuts of the storage' },
-    { name: 'stories', needs: database, about: 'whole stories, with storage and hosts in memory' },
+    {
+      name: 'crash',
+      needs: [...machines, fileSystems],
+      about: 'every saga at every crash point, kills and power cuts of the storage',
+    },
+    { name: 'stories', needs: [...database, curl], about: 'whole stories, with storage and hosts in memory' },
   ],
   [
-    { name: 'real', needs: machines, about: 'real guests and processes' },
+    { name: 'real', needs: [...machines, fileSystems, openssl], about: 'real guests and processes' },
     {
       name: 'campaigns',
-      needs: machines,
+      needs: [...machines, fileSystems],
       about: 'controller, agent, PostgreSQL and guest killed in real operations; a full pool',
     },
     { name: 'clients', needs: [...machines, ...clientNeeds], about: "OpenStack's own commands" },

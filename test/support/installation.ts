@@ -85,8 +85,8 @@ export class Installation {
   }
 
   /** As `npm run down`: guests are shut down first. */
-  async down(): Promise<readonly string[]> {
-    return (JSON.parse(await this.#launch('down', {})) as { did: string[] }).did
+  async down(...more: readonly 'leave-machines'[]): Promise<readonly string[]> {
+    return (JSON.parse(await this.#launch('down', {}, more)) as { did: string[] }).did
   }
 
   async pids(part: Part): Promise<readonly number[]> {
@@ -134,10 +134,14 @@ export class Installation {
     await rm(this.state, { recursive: true, force: true })
   }
 
-  async #launch(verb: 'up' | 'down', environment: Environment): Promise<string> {
+  async #launch(verb: 'up' | 'down', environment: Environment, more: readonly string[] = []): Promise<string> {
     const { PATH = '', HOME = '/' } = process.env
     const env = { PATH, HOME, ...this.#environment, ...environment }
-    const { stdout } = await promisify(execFile)(process.execPath, [launcher, verb], { env, cwd: '/', timeout: startMs })
+    const { stdout } = await promisify(execFile)(process.execPath, [launcher, verb, ...more], {
+      env,
+      cwd: '/',
+      timeout: startMs,
+    })
     return stdout
   }
 }

@@ -6,5 +6,11 @@ import { bringUp } from '../../src/launcher/up.ts'
 
 await orExplain(async () => {
   const settings = { controller: controllerConfig(), agent: agentConfig() }
-  console.log(JSON.stringify(process.argv[2] === 'down' ? { did: await takeDown(settings) } : await bringUp(settings)))
+  console.log(
+    JSON.stringify(
+      process.argv[2] === 'down'
+        ? { did: await takeDown(settings, undefined, { leaveMachines: process.argv[3] === 'leave-machines' }) }
+        : await bringUp(settings),
+    ),
+  )
 })
