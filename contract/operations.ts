@@ -24,6 +24,7 @@ export const operation = z
     kind: z.string(),
     state: z.enum(operationStates),
     instance: instanceId.nullable(),
+    waits_for: operationId.nullable().describe('It begins when this other operation has ended'),
     project: z.string().nullable(),
     user: z.string().nullable(),
     request_id: z.string(),

@@ -23,8 +23,10 @@ export const endedStates = ['done', 'undone', 'quarantined'] as const satisfies 
 
 export const hasEnded = (state: OperationState): boolean => (endedStates as readonly OperationState[]).includes(state)
 
-/** What is locked: `instance:<id>`, `volume:<id>`, `snapshot:<id>`, `image:<id>`, `layer:<id>`, `pool:<id>`. */
-export type Resource = `${'instance' | 'volume' | 'snapshot' | 'image' | 'layer' | 'host' | 'pool'}:${string}`
+/** What is locked: `instance:<id>`, `volume:<id>`, `snapshot:<id>`, `image:<id>`, `layer:<id>`, `backup:<id>`,
+ * `archive:<volume>` (what vaults hold of a volume), `vault:<id>`, `pool:<id>`. */
+export type Resource =
+  `${'instance' | 'volume' | 'snapshot' | 'image' | 'layer' | 'backup' | 'archive' | 'vault' | 'host' | 'pool'}:${string}`
 
 /** `shared`: others may share it (a snapshot being read); `exclusive`: nobody else may hold it. */
 export type LockMode = 'shared' | 'exclusive'
@@ -47,6 +49,8 @@ export type Operation = {
   readonly state: OperationState
   readonly params: unknown
   readonly instance: InstanceId | null
+  /** It begins when that one has ended. */
+  readonly waitsFor: OperationId | null
   readonly origin: Origin
   readonly createdAt: Date
   readonly startedAt: Date | null

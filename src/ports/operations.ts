@@ -16,7 +16,17 @@ export type Plan<Params> = {
   readonly instance: InstanceId | null
   /** What a user asked for one volume alone: counted, shown as what the volume is busy with, and followed by its cooldown. */
   readonly volumeOperation?: { readonly volume: VolumeId; readonly name: VolumeOperation }
+  /** Begins when that one has ended, however it ended. */
+  readonly waitsFor?: OperationId
 }
+
+/**
+ * Starts another operation in the same transaction, by the same origin: both are there afterwards, or neither. It has no
+ * Idempotency-Key of its own; a repeated request finds it through the first one.
+ */
+export type StartAlso = <Params extends object>(
+  request: Pick<BeginRequest<Params>, 'kind' | 'plan'>,
+) => Promise<OperationId>
 
 export type BeginRequest<Params> = {
   /** Name of a registered saga. */
@@ -26,7 +36,7 @@ export type BeginRequest<Params> = {
   readonly digestOf?: unknown
   readonly preemptible?: boolean
   /** Checks everything again under the locks and writes the rows that the request creates. May run more than once. */
-  readonly plan: (tx: Tx, take: TakeLocks, id: OperationId) => Promise<Plan<Params>>
+  readonly plan: (tx: Tx, take: TakeLocks, id: OperationId, also: StartAlso) => Promise<Plan<Params>>
 }
 
 export interface Operations {

@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { sql } from 'kysely'
 import { newId, type OperationId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
-import type { BeginRequest } from '../../ports/operations.ts'
+import type { BeginRequest, StartAlso } from '../../ports/operations.ts'
 import type { Db, Tx } from '../../ports/tables.ts'
 import { appendEvent } from './append-event.ts'
 import { isUnavailable } from './failures.ts'
@@ -22,13 +22,16 @@ export type GivingWay = {
 
 const attemptsWithoutDatabase = 4
 
+/** The version of a saga that operations are started at. */
+export type VersionOf = (kind: string) => number
+
 /**
- * Starts an operation. Its id is chosen before the first try, so that a try whose outcome is unknown (the connection broke on
- * commit) is recognized by the next.
+ * Starts an operation, and what its plan starts with it. Its id is chosen before the first try, so that a try whose outcome is
+ * unknown (the connection broke on commit) is recognized by the next.
  */
 export async function begin<Params extends object>(
   db: Db,
-  version: number,
+  versionOf: VersionOf,
   request: BeginRequest<Params>,
   givingWay: GivingWay,
 ): Promise<Begun> {
@@ -36,7 +39,7 @@ export async function begin<Params extends object>(
   const patience = AbortSignal.timeout(givingWay.ms)
   for (let unavailable = 0; ; ) {
     try {
-      return await transact(db, (tx) => beginIn(tx, id, version, request))
+      return await transact(db, (tx) => beginIn(tx, id, versionOf, request))
     } catch (error) {
       if (error instanceof GiveWay) {
         await givingWay.askAndWait(error.holders, patience)
@@ -53,16 +56,36 @@ export async function begin<Params extends object>(
 async function beginIn<Params extends object>(
   tx: Tx,
   id: OperationId,
-  version: number,
-  { kind, origin, digestOf, preemptible = false, plan }: BeginRequest<Params>,
+  versionOf: VersionOf,
+  request: BeginRequest<Params>,
 ): Promise<Begun> {
-  const digest = digestOfRequest({ kind, digestOf })
+  const digest = digestOfRequest(request)
+  if (!(await insert(tx, id, versionOf, request, digest))) return await earlier(tx, id, digest, request.origin)
+  const created: Created[] = []
+  await planned(tx, id, versionOf, request, created)
+  for (const { operation, kind, instance } of created) {
+    await sql`select pg_notify(${channels.work}, ${operation})`.execute(tx)
+    await appendEvent(tx, operation, { type: 'created', data: { kind, instance } })
+  }
+  return { id, repeated: false }
+}
+
+type Created = { readonly operation: OperationId; readonly kind: string; readonly instance: string | null }
+
+/** False: it is there already, or another one of the same request is. */
+async function insert(
+  tx: Tx,
+  id: OperationId,
+  versionOf: VersionOf,
+  { kind, origin, preemptible = false }: Pick<BeginRequest<object>, 'kind' | 'origin' | 'preemptible'>,
+  digest: Buffer | null,
+): Promise<boolean> {
   const { numInsertedOrUpdatedRows } = await tx
     .insertInto('operations')
     .values({
       id,
       kind,
-      version,
+      version: versionOf(kind),
       state: 'pending',
       params: '{}',
       preemptible,
@@ -74,9 +97,25 @@ async function beginIn<Params extends object>(
     })
     .onConflict((conflict) => conflict.doNothing())
     .executeTakeFirst()
-  if (numInsertedOrUpdatedRows === 0n) return await earlier(tx, id, digest, origin)
+  return numInsertedOrUpdatedRows !== 0n
+}
 
-  const { params, instance, volumeOperation } = await plan(tx, takeLocksFor(tx, id), id)
+/** Runs the plan of an operation that has its row. Events come last of all, once everything that waits for locks is over. */
+async function planned<Params extends object>(
+  tx: Tx,
+  id: OperationId,
+  versionOf: VersionOf,
+  { kind, origin, plan }: Pick<BeginRequest<Params>, 'kind' | 'origin' | 'plan'>,
+  created: Created[],
+): Promise<void> {
+  const { idempotencyKey: _, ...sameOrigin } = origin
+  const also: StartAlso = async (other) => {
+    const also = newId<OperationId>()
+    await insert(tx, also, versionOf, { kind: other.kind, origin: sameOrigin }, null)
+    await planned(tx, also, versionOf, { ...other, origin: sameOrigin }, created)
+    return also
+  }
+  const { params, instance, volumeOperation, waitsFor } = await plan(tx, takeLocksFor(tx, id), id, also)
   await tx
     .updateTable('operations')
     .set({
@@ -84,12 +123,11 @@ async function beginIn<Params extends object>(
       instance_id: instance,
       volume_id: volumeOperation?.volume ?? null,
       volume_operation: volumeOperation?.name ?? null,
+      waits_for: waitsFor ?? null,
     })
     .where('id', '=', id)
     .execute()
-  await sql`select pg_notify(${channels.work}, ${id})`.execute(tx)
-  await appendEvent(tx, id, { type: 'created', data: { kind, instance } })
-  return { id, repeated: false }
+  created.push({ operation: id, kind, instance })
 }
 
 type Request = Pick<BeginRequest<object>, 'kind' | 'digestOf' | 'origin'>

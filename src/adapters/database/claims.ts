@@ -33,6 +33,8 @@ export function createClaims({ db, listener, owner, leaseMs = defaultLeaseMs }: 
             select id from operations
             where state in ('pending', 'running', 'undoing', 'stuck') and run_at <= clock_timestamp()
               and (lease_until is null or lease_until < clock_timestamp()) and (kind, version) in (select * from known)
+              and not exists (
+                select from operations w where w.id = operations.waits_for and w.ended_at is null)
             order by run_at limit ${atMost} for update skip locked)
           update operations o
           set epoch = nextval('epochs'), lease_owner = ${owner}, lease_until = ${leaseEnd},

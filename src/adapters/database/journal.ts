@@ -4,6 +4,7 @@ import { type Claim, type Journal, LeaseLost, type StepState } from '../../ports
 import type { Db, Tx } from '../../ports/tables.ts'
 import { appendEvents, type NewEvent } from './append-event.ts'
 import { jsonb } from './json.ts'
+import { channels } from './listen.ts'
 import { transact } from './transact.ts'
 
 type StepNews = { attempt?: number; output?: unknown; problem?: Problem }
@@ -55,7 +56,11 @@ export function journalOf(db: Db, { operation, epoch }: Pick<Claim, 'operation' 
       on,
       change(sql`state = ${state}, result = ${jsonb(result)}::jsonb, problem = ${problem && jsonb(problem)}::jsonb,
         ended_at = clock_timestamp(), lease_owner = null, lease_until = null`),
-      sql`freed as (delete from locks where operation_id in (select id from held)),`,
+      sql`
+        freed as (delete from locks where operation_id in (select id from held)),
+        due as (
+          update operations w set run_at = clock_timestamp() from held where w.waits_for = held.id and w.ended_at is null
+          returning pg_notify(${channels.work}, w.id::text)),`,
       [{ type: 'ended', data: state === 'done' ? { state, result } : { state, problem } }],
     )
 

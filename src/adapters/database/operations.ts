@@ -4,7 +4,7 @@ import type { OperationId, RequestId } from '../../domain/ids.ts'
 import type { Operation, Origin } from '../../domain/operation.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { OperationFilter, Operations } from '../../ports/operations.ts'
-import type { Db, Tables } from '../../ports/tables.ts'
+import type { Db, Tables, Tx } from '../../ports/tables.ts'
 import { appendEvent } from './append-event.ts'
 import { writeAudit } from './audit.ts'
 import { begin, startedBefore } from './begin.ts'
@@ -29,19 +29,23 @@ export function createOperations({ db, listener, sagas, giveWayMs = 10_000 }: Op
   const ended: Operations['ended'] = (id, signal) => waitForEnd(listener, show, id, signal)
   const cancel: Operations['cancel'] = (id) => requestCancel(db, id)
 
+  const versionOf = (kind: string): number => {
+    const saga = Object.values(sagas).find(({ name }) => name === kind)
+    if (!saga) throw new Error(`no saga is named ${kind}`)
+    return saga.version
+  }
+
   return {
     show,
     ended,
     cancel,
     cancelUnderNewEpoch: (id) => wrest(db, id),
     async begin(request) {
-      const saga = Object.values(sagas).find(({ name }) => name === request.kind)
-      if (!saga) throw new Error(`no saga is named ${request.kind}`)
       const askAndWait = async (holders: readonly OperationId[], patience: AbortSignal) => {
         for (const holder of holders) await cancel(holder)
         await Promise.allSettled(holders.map((holder) => ended(holder, patience)))
       }
-      return await begin(db, saga.version, request, { askAndWait, ms: giveWayMs })
+      return await begin(db, versionOf, request, { askAndWait, ms: giveWayMs })
     },
     startedBefore: (request) => startedBefore(db, request),
     list: async (filter) => (await selectOperations(db, filter)).map(toOperation),
@@ -103,10 +107,15 @@ async function quarantine(db: Db, id: OperationId, origin: Origin): Promise<void
       .where('id', '=', id)
       .execute()
     await tx.deleteFrom('locks').where('operation_id', '=', id).execute()
+    await wakeWaiting(tx, id)
     await writeAudit(tx, { origin, action: 'operations:force-end', target: id, outcome: 'accepted', operation: id })
     await appendEvent(tx, id, { type: 'ended', data: { state: 'quarantined', by: origin.userId } })
   })
 }
+
+/** What waits for it may begin. */
+const wakeWaiting = (tx: Tx, id: OperationId) =>
+  sql`select pg_notify(${channels.work}, id::text) from operations where waits_for = ${id} and ended_at is null`.execute(tx)
 
 function selectOperations(db: Db, { project, instance, states, kind, limit, before }: OperationFilter) {
   return db
@@ -131,6 +140,7 @@ const toOperation = (row: Selectable<Tables['operations']>): Operation => ({
   state: row.state,
   params: row.params,
   instance: row.instance_id,
+  waitsFor: row.waits_for,
   origin: {
     requestId: row.request_id as RequestId,
     userId: row.user_id,

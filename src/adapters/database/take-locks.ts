@@ -61,13 +61,18 @@ async function requirePoolsKnown(tx: Tx, wanted: readonly Lock[]): Promise<void>
   if (pool) throw refuse.poolAhead({ pool: pool.name })
 }
 
+/** The point of a backup is taken by an operation of its own, which the user knows as the backup. */
+const whatItIsFor = sql`
+  (select w.volume_operation from operations w
+   where w.waits_for = o.id and l.resource = 'volume:' || w.volume_id::text and w.ended_at is null)`
+
 async function holdersInTheWay(tx: Tx, operation: OperationId, wanted: readonly Lock[]): Promise<Holder[]> {
   const exclusively = wanted.filter(({ mode }) => mode === 'exclusive').map(({ resource }) => resource)
   const rows = await tx
     .selectFrom('locks as l')
     .innerJoin('operations as o', 'o.id', 'l.operation_id')
     .select(['o.id', 'o.preemptible', 'l.resource', 'l.mode'])
-    .select(({ fn }) => fn.coalesce('o.volume_operation', 'o.kind').as('kind'))
+    .select(sql<string>`coalesce(o.volume_operation, ${whatItIsFor}, o.kind)`.as('kind'))
     .where(
       'l.resource',
       'in',
@@ -86,8 +91,11 @@ const ranks: Record<string, number> = {
   snapshot: 2,
   image: 3,
   layer: 4,
-  host: 5,
-  pool: 6,
+  backup: 5,
+  archive: 6,
+  vault: 7,
+  host: 8,
+  pool: 9,
 } satisfies Record<KindOf<Resource>, number>
 type KindOf<R extends Resource> = R extends `${infer Kind}:${string}` ? Kind : never
 

@@ -12,6 +12,7 @@ export const viewOf = (operation: Operation): OperationView => ({
   kind: operation.kind,
   state: operation.state,
   instance: operation.instance,
+  waits_for: operation.waitsFor,
   project: operation.origin.projectId,
   user: operation.origin.userId,
   request_id: operation.origin.requestId,
