@@ -24,9 +24,7 @@ export type Plan<Params> = {
  * Starts another operation in the same transaction, by the same origin: both are there afterwards, or neither. It has no
  * Idempotency-Key of its own; a repeated request finds it through the first one.
  */
-export type StartAlso = <Params extends object>(
-  request: Pick<BeginRequest<Params>, 'kind' | 'plan'>,
-) => Promise<OperationId>
+export type StartAlso = <Params extends object>(request: Pick<BeginRequest<Params>, 'kind' | 'plan'>) => Promise<OperationId>
 
 export type BeginRequest<Params> = {
   /** Name of a registered saga. */

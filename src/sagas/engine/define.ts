@@ -37,6 +37,11 @@ export const noUndo = (because: string): NoUndo => ({ noUndo: because })
 
 type Run<World, Params, Done, Output> = (context: StepContext<World, Params, Done>) => Promise<Output>
 type Commit<World, Params, Done, Tx, Output> = (context: StepContext<World, Params, Done>, tx: Tx) => Promise<Output>
+/** `because`: what made it go back. */
+type AfterUndo<World, Params, Done, Tx> = (
+  context: StepContext<World, Params, Done> & { readonly because: Problem },
+  tx: Tx,
+) => Promise<void>
 
 // biome-ignore lint/suspicious/noExplicitAny: the builder checked what each step may read of `done`; here that is forgotten.
 type AnyDone = any
@@ -63,7 +68,7 @@ export type Saga<World, Params, Tx> = {
   readonly version: number
   readonly steps: readonly Step<World, Params, Tx>[]
   /** After everything was undone: sets rows right that the request itself wrote (a volume that was `creating` is `error`). */
-  readonly afterUndo?: Commit<World, Params, AnyDone, Tx, void>
+  readonly afterUndo?: AfterUndo<World, Params, AnyDone, Tx>
   /** What the operation shows as its result, made of the steps' outputs. */
   readonly result: (context: { params: Params; done: AnyDone; operation: OperationId }) => unknown
 }
@@ -97,7 +102,7 @@ export interface Past<World, Params, Done, Tx> {
     run: Run<World, Params, Done, Output>,
     options?: { attempts?: number },
   ): Past<World, Params, Done & { [Key in Name]: Output | undefined }, Tx>
-  afterUndo(run: Commit<World, Params, Partial<Done>, Tx, void>): Past<World, Params, Done, Tx>
+  afterUndo(run: AfterUndo<World, Params, Partial<Done>, Tx>): Past<World, Params, Done, Tx>
   build(result?: (context: { params: Params; done: Done; operation: OperationId }) => unknown): Saga<World, Params, Tx>
 }
 
@@ -118,7 +123,7 @@ function builder<World, Params, Tx>(made: Saga<World, Params, Tx>): unknown {
     commit: (name: string, run: Commit<World, Params, AnyDone, Tx, unknown>) => plus({ kind: 'commit', name, do: run }),
     finish: (name: string, run: Run<World, Params, AnyDone, unknown>, options: { attempts?: number } = {}) =>
       plus({ kind: 'finish', name, attempts: options.attempts ?? defaultAttempts, do: run }),
-    afterUndo: (run: Commit<World, Params, AnyDone, Tx, void>) => builder({ ...made, afterUndo: run }),
+    afterUndo: (run: AfterUndo<World, Params, AnyDone, Tx>) => builder({ ...made, afterUndo: run }),
     build: (result: Saga<World, Params, Tx>['result'] = () => null) => ({ ...made, result }),
   }
 }

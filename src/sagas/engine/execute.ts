@@ -156,7 +156,7 @@ async function endAsUndone(run: Run, story: Story, because: Problem): Promise<En
   await reach(run, end, 'before-undone')
   const rejection = await inTransaction<void>(
     (effect) => run.journal.wentBack(because, effect),
-    async (tx) => void (await afterUndo?.(context, tx)),
+    async (tx) => void (await afterUndo?.({ ...context, because }, tx)),
   )
   if (rejection) {
     report(run, end.name, run.claim.attempts + 1, rejection.error)
