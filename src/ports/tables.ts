@@ -244,6 +244,7 @@ export interface Tables {
     tested_at: MaybeMoment
     test_problem: ColumnType<string | null, string | null | undefined, string | null>
   }
+  sweeps: { vault_id: VaultId; volume_id: VolumeId; due_at: Moment }
   host_groups: { id: HostGroupId; name: string; vault_id: VaultId | null; created_at: Generated<Date> }
   backups: {
     id: BackupId

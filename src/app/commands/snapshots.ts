@@ -18,10 +18,10 @@ import { layersOfSnapshots } from '../../sagas/parts/delete-rows.ts'
 import { disksOf } from '../../sagas/parts/machine.ts'
 import type { PointedDisk, TakePointsParams } from '../../sagas/take-points.ts'
 import { type Caller, isAdmin, originOf, partOf } from '../caller.ts'
-import { requireShortChain } from '../chains.ts'
 import { chooseDisks } from '../choose-disks.ts'
 import type { Commands, Labels } from '../commands.ts'
 import { exclusive } from '../locks.ts'
+import { nameDisk } from '../name-disk.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume } from '../owned.ts'
 import { timestamp } from '../timestamp.ts'
@@ -214,66 +214,6 @@ async function unlessBusy<Value>(begun: Promise<Value>): Promise<Value | null> {
   } catch (error) {
     if (error instanceof Refusal && ['resourceBusy', 'notFound'].includes(error.code)) return null
     throw error
-  }
-}
-
-type Named = {
-  readonly volume: VolumeId
-  readonly pool: PointedDisk['pool']
-  readonly head: LayerId
-  readonly sizeBytes: number
-  readonly device: string | null
-  readonly snapshot: SnapshotId
-  readonly name: string
-  readonly description: string | null
-  readonly kind: SnapshotKind
-  readonly metadata: Labels
-  readonly instance: InstanceId | null
-  readonly image: ImageId | null
-}
-
-/** Writes the row of a snapshot in the making, and names the layer that goes on after it. */
-async function nameDisk(tx: Tx, caller: Caller, operation: OperationId, named: Named): Promise<PointedDisk> {
-  const { volume, pool, head, sizeBytes, device, snapshot, name, description, kind, metadata } = named
-  const { kind: storage } = await tx.selectFrom('pools').select('kind').where('id', '=', pool).executeTakeFirstOrThrow()
-  const next = storage === 'rbd' ? null : newId<LayerId>()
-  if (next) await requireShortChain(tx, volume, head)
-  if (next)
-    await tx
-      .insertInto('layers')
-      .values({ id: next, pool_id: pool, parent_point_id: null, size_bytes: sizeBytes, state: 'making', made_by: operation })
-      .execute()
-  const owner = await tx.selectFrom('volumes').select('project_id').where('id', '=', volume).executeTakeFirstOrThrow()
-  await tx
-    .insertInto('volume_snapshots')
-    .values({
-      id: snapshot,
-      project_id: owner.project_id,
-      user_id: caller.user,
-      volume_id: volume,
-      point_id: null,
-      name,
-      description,
-      kind,
-      size_bytes: sizeBytes,
-      state: 'creating',
-      metadata: JSON.stringify(metadata),
-      instance_id: named.instance,
-      device,
-      image_id: named.image,
-      operation_id: operation,
-      consistency: null,
-    })
-    .execute()
-  return {
-    volume,
-    pool,
-    device,
-    head,
-    next,
-    point: newId<PointId>(),
-    snapshot: { id: snapshot, name, kind, metadata },
-    sizeBytes,
   }
 }
 
