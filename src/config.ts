@@ -53,6 +53,8 @@ const controller = shared.extend({
   COMEBACK_AGENT_CA: z.string().optional(),
   /** A file of policy rules that override the defaults. */
   COMEBACK_POLICY_FILE: z.string().optional(),
+  /** The key under which secrets in the database are sealed, in hexadecimal; default: `secret.key` in the state directory, made at the first start. */
+  COMEBACK_SECRET_KEY_FILE: z.string().min(1).optional(),
   /** Password of the first user, `admin`; needed only at the very first start. */
   COMEBACK_ADMIN_PASSWORD: z.string().min(8).optional(),
   COMEBACK_TOKEN_SECONDS: seconds(3600),
@@ -72,6 +74,8 @@ const controller = shared.extend({
   COMEBACK_VOLUME_OPERATIONS_PER_USER: z.coerce.number().int().positive().default(3),
   /** A volume operation without progress for so long is shown as failed and taken back. */
   COMEBACK_VOLUME_OPERATION_STALLED_SECONDS: seconds(7200),
+  /** Between two looks for what a vault holds in vain of a volume; it goes at the second one. */
+  COMEBACK_VAULT_SWEEP_SECONDS: seconds(600),
   /** How often the database is dumped into the pool. */
   COMEBACK_DUMP_SECONDS: seconds(3600),
 })
@@ -156,6 +160,7 @@ export function controllerConfig(env: Environment = process.env) {
     agents: settings.COMEBACK_AGENTS?.split(',').map((address) => address.trim()) ?? [`unix:${agentSocket(base.run)}`],
     agentTls: tlsFiles(settings),
     policyFile: settings.COMEBACK_POLICY_FILE ?? null,
+    secretKeyFile: settings.COMEBACK_SECRET_KEY_FILE ?? null,
     adminPassword: settings.COMEBACK_ADMIN_PASSWORD ?? null,
     tokenSeconds: settings.COMEBACK_TOKEN_SECONDS,
     maxImageBytes: settings.COMEBACK_MAX_IMAGE_GIB * GiB,
@@ -166,6 +171,7 @@ export function controllerConfig(env: Environment = process.env) {
     poolWarnPercent: settings.COMEBACK_POOL_WARN_PERCENT,
     volumeOperationsPerUser: settings.COMEBACK_VOLUME_OPERATIONS_PER_USER,
     volumeOperationStalledSeconds: settings.COMEBACK_VOLUME_OPERATION_STALLED_SECONDS,
+    vaultSweepSeconds: settings.COMEBACK_VAULT_SWEEP_SECONDS,
     dumpSeconds: settings.COMEBACK_DUMP_SECONDS,
   }
 }

@@ -1,4 +1,5 @@
 /** The controller: reads its settings, puts the parts together, serves until told to stop. Nothing imports this file. */
+import { join } from 'node:path'
 import { pino } from 'pino'
 import { systemClock } from './adapters/clock.ts'
 import { createClaims } from './adapters/database/claims.ts'
@@ -11,6 +12,8 @@ import { createOperations } from './adapters/database/operations.ts'
 import { ensureDatabase, ensurePostgres } from './adapters/database/private-postgres.ts'
 import { connectAgent } from './adapters/host-agent/connect.ts'
 import { AgentDirectory } from './adapters/host-agent/directory.ts'
+import { secretKey } from './adapters/secrets/key-file.ts'
+import { secretsUnder } from './adapters/secrets/sealed.ts'
 import { nativeFace } from './api/native/face.ts'
 import { buildServer } from './api/server.ts'
 import { bootstrap } from './app/bootstrap.ts'
@@ -28,8 +31,12 @@ import { runWatchers, type Watcher } from './app/watchers/loop.ts'
 import { machinesWatcher, systemOrigin } from './app/watchers/machines.ts'
 import { mergerWatcher } from './app/watchers/merger.ts'
 import { stalledWatcher } from './app/watchers/stalled.ts'
+import { sweeperWatcher } from './app/watchers/sweeper.ts'
 import { controllerConfig } from './config.ts'
 import { newId, type OperationId, type PoolId } from './domain/ids.ts'
+import { refuse } from './domain/refusals.ts'
+import type { VaultKeys } from './ports/secrets.ts'
+import type { VaultMover } from './ports/vault-mover.ts'
 import type { World } from './ports/world.ts'
 import { startWorker, type Ticket } from './sagas/engine/worker.ts'
 import { sagas } from './sagas/index.ts'
@@ -57,10 +64,23 @@ const listener = listen(url)
 const operations = createOperations({ db, listener, sagas })
 const agents = new AgentDirectory((address) => connectAgent(address, config.agentTls, config.hostName))
 const policy = createPolicy(config.policyFile === null ? {} : await readPolicyFile(config.policyFile))
+const secrets = secretsUnder(
+  await secretKey(config.secretKeyFile ?? join(config.state, 'secret.key'), { make: config.secretKeyFile === null }),
+)
+const noMover = (): VaultMover => {
+  throw refuse.notImplemented({ what: 'Moving data to and from vaults' })
+}
+const noVaultKeys: VaultKeys = { newDataKey: noKeys, newRecoveryKey: noKeys, recover: noKeys }
+function noKeys(): never {
+  throw refuse.notImplemented({ what: 'Making vaults' })
+}
 const needs: Needs = {
   db,
   operations,
   settings: config,
+  mover: async () => noMover(),
+  secrets,
+  vaultKeys: noVaultKeys,
   allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }),
 }
 const commands = createCommands(needs)
@@ -68,7 +88,14 @@ const commands = createCommands(needs)
 const worldFor = ({ operation, epoch, requestId, resourceOfFence }: Ticket): World => {
   const from = { fence: { resource: resourceOfFence, epoch, operation }, requestId }
   const fenced = fencedDatabase(pool, { operation, epoch })
-  return { db: fenced, clock: systemClock, storage: (id) => agents.storage(id, from), hosts: (id) => agents.host(id, from) }
+  return {
+    db: fenced,
+    clock: systemClock,
+    storage: (id) => agents.storage(id, from),
+    hosts: (id) => agents.host(id, from),
+    mover: noMover,
+    secrets,
+  }
 }
 const claims = createClaims({ db, listener, owner: `${config.hostName}:${config.listen.port}` })
 await claims.takeBack()
@@ -111,6 +138,15 @@ const watchers: Watcher[] = [
   collectorWatcher({ db, operations }, 5_000),
   leftoversWatcher({ db, operations, log, storage: (id) => agents.storage(id), changing: fencedStorage }, 60_000),
   mergerWatcher({ db, operations, storage: (id) => agents.storage(id) }, 10_000),
+  sweeperWatcher(
+    {
+      db,
+      operations,
+      hostSilentSeconds: config.hostSilentSeconds,
+      againAfterSeconds: config.vaultSweepSeconds,
+    },
+    10_000,
+  ),
   stalledWatcher({ db, operations, log, afterSeconds: config.volumeOperationStalledSeconds }, 10_000),
   dumpWatcher(dumping, config.dumpSeconds * 1000),
   housekeepingWatcher(db, 3_600_000),

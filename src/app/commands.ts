@@ -105,7 +105,7 @@ export type RollbackResult = {
   readonly powerState: 'on' | 'off'
 }
 
-export interface Commands {
+export interface Commands extends BackupCommands, VaultCommands {
   createInstance(caller: Caller, request: CreateInstance): Promise<Started & { instance: InstanceId }>
   startInstance(caller: Caller, instance: InstanceId): Promise<Started>
   stopInstance(caller: Caller, instance: InstanceId, stop: StopMode): Promise<Started>

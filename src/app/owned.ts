@@ -1,5 +1,5 @@
 /** Project isolation, in one place: what belongs to another project cannot be found; an administrator finds everything. */
-import type { ImageId, InstanceId, SnapshotId, VolumeId } from '../domain/ids.ts'
+import type { BackupId, ImageId, InstanceId, SnapshotId, VolumeId } from '../domain/ids.ts'
 import { refuse } from '../domain/refusals.ts'
 import type { Db, Tx } from '../ports/tables.ts'
 import { type Caller, isAdmin } from './caller.ts'
@@ -31,9 +31,16 @@ export async function ownedSnapshot(db: Reader, caller: Caller, id: SnapshotId) 
     .selectFrom('volume_snapshots')
     .selectAll()
     .where('id', '=', id)
+    // Points of backups are nobody's snapshots.
+    .where('kind', '<>', 'backup')
     .where('deleted_at', 'is', null)
     .executeTakeFirst()
   return mine(caller, row, 'Snapshot', id)
+}
+
+export async function ownedBackup(db: Reader, caller: Caller, id: BackupId) {
+  const row = await db.selectFrom('backups').selectAll().where('id', '=', id).where('deleted_at', 'is', null).executeTakeFirst()
+  return mine(caller, row, 'Backup', id)
 }
 
 /** An image that may be changed. */

@@ -16,21 +16,23 @@ export async function lockAccount(tx: Tx, { user }: Caller): Promise<void> {
   await tx.selectFrom('users').select('id').where('id', '=', user).forNoKeyUpdate().execute()
 }
 
-/** Refuses what may not start now; account and volume are locked. */
+/** Refuses what may not start now; account and volumes are locked. Several volumes are one request. */
 export async function requireVolumeOperation(
   tx: Tx,
   needs: Needs,
   caller: Caller,
-  volume: VolumeId,
+  volumes: readonly VolumeId[],
   operation: VolumeOperation,
 ): Promise<void> {
-  await requireFree(tx, volume)
-  await requirePlanAllows(tx, volume, operation)
+  for (const volume of volumes) {
+    await requireFree(tx, volume)
+    await requirePlanAllows(tx, volume, operation)
+  }
   await requireFewInFlight(tx, caller.user, needs.settings.volumeOperationsPerUser)
 }
 
 /** A backup that is being stored holds its volume no more, and is its operation all the same. */
-async function requireFree(tx: Tx, volume: VolumeId): Promise<void> {
+export async function requireFree(tx: Tx, volume: VolumeId): Promise<void> {
   const open = await tx
     .selectFrom('operations')
     .select('volume_operation')
@@ -44,7 +46,7 @@ async function requirePlanAllows(tx: Tx, volume: VolumeId, operation: VolumeOper
   const plan = await tx
     .selectFrom('volumes as v')
     .innerJoin('plans as p', 'p.id', 'v.plan_id')
-    .select(['p.name', 'p.max_snapshots'])
+    .select(['p.name', 'p.max_snapshots', 'p.max_backups'])
     .select(sql<number>`greatest(0, ceil(extract(epoch from v.cooldown_until - clock_timestamp())))::int`.as('cooldown'))
     .select((row) =>
       row
@@ -56,18 +58,30 @@ async function requirePlanAllows(tx: Tx, volume: VolumeId, operation: VolumeOper
         .where('s.deleted_at', 'is', null)
         .as('snapshots'),
     )
+    .select((row) =>
+      row
+        .selectFrom('backups as b')
+        .select(({ fn }) => fn.countAll<number>().as('count'))
+        .whereRef('b.volume_id', '=', 'v.id')
+        .where('b.state', '!=', 'error')
+        .where('b.deleted_at', 'is', null)
+        .as('backups'),
+    )
     .where('v.id', '=', volume)
     .executeTakeFirst()
   if (!plan) return
   if (plan.cooldown > 0) throw refuse.volumeCooldown({ retry_after_seconds: plan.cooldown })
   if (operation === 'snapshot' && (plan.snapshots ?? 0) >= plan.max_snapshots)
     throw refuse.snapshotLimit({ limit: plan.max_snapshots, plan: plan.name })
+  if (operation === 'backup' && (plan.backups ?? 0) >= plan.max_backups)
+    throw refuse.backupLimit({ limit: plan.max_backups, plan: plan.name })
 }
 
+/** What one request has started counts once: the backups of an instance's disks are one. */
 async function requireFewInFlight(tx: Tx, user: UserId, limit: number): Promise<void> {
   const { count } = await tx
     .selectFrom('operations')
-    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .select(({ fn }) => fn.count<number>('request_id').distinct().as('count'))
     .where('user_id', '=', user)
     .where('volume_id', 'is not', null)
     .where('ended_at', 'is', null)

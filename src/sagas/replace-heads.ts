@@ -1,12 +1,13 @@
 /**
- * Rollback of an instance, revert of a volume, restore in place: the volumes get new heads, made from points.
+ * Rollback of an instance, revert of a volume, restore in place: the volumes get new heads, made from points or from a backup.
  *
- * Nothing is copied or overwritten, so it takes the same time at any size, and what was there stays: the old heads become the
+ * Nothing is overwritten, and from points nothing is copied, so it takes the same time at any size. What was there stays: the old heads become the
  * safety snapshot. New layers are prepared while the machine still runs; then it is stopped, the old heads' own write locks
  * are taken so that nobody else can be writing, and one database transaction turns all pointers at once.
  *
  *   step             do                                              taken back by
- *   prepareLayers    new layers on the target points                 removing them
+ *   prepareLayers    new layers on the target points, or blank       removing them
+ *   fillLayers       a backup's content, proved whole                 with the layers
  *   stopInstance     stops it, within the caller's time, then hard   starting it, if it ran
  *   holdOldHeads     the storage's own write locks                   releasing them
  *   markOldHeads     the old heads become safety points              unmarking them
@@ -37,7 +38,8 @@ import type { Tx } from '../ports/tables.ts'
 import type { World } from '../ports/world.ts'
 import { describeLayers, forgetLayers, markedRecord, newLayerRecord, recordOf } from './parts/catalogue.ts'
 import { startCooldown } from './parts/cooldown.ts'
-import { each, saga } from './parts/define.ts'
+import { each, noUndo, saga } from './parts/define.ts'
+import { type Fill, fillLayer } from './parts/fill.ts'
 import { startMachine } from './parts/machine.ts'
 import { stopwatch } from './parts/stopwatch.ts'
 
@@ -57,13 +59,16 @@ export type ReplacedDisk = {
   readonly device: string | null
   readonly head: LayerId
   readonly next: LayerId
-  readonly from: PointRef
+  /** Null: it starts blank, and is filled. */
+  readonly from: PointRef | null
+  /** Absent: its content is that of the point. */
+  readonly fill?: Fill
   readonly sizeBytes: Bytes
   readonly safety: Safety | null
 }
 
 export type ReplaceHeadsParams = {
-  /** Id of the instance snapshot (image), or of the one volume snapshot. */
+  /** Id of the instance snapshot (image), of the one volume snapshot, or of the backup. */
   readonly target: string
   readonly instance: InstanceId | null
   readonly host: HostId | null
@@ -92,6 +97,13 @@ export const replaceHeads = saga<ReplaceHeadsParams>('replace-heads')
         return { volume, seconds: seconds() }
       }),
     undo: async ({ params, world }) => void (await each(params.disks, ({ pool, next }) => world.storage(pool).remove(next))),
+  })
+  .step('fillLayers', {
+    do: async (step) =>
+      each(step.params.disks, async ({ next, pool, sizeBytes, fill }) =>
+        fill ? fillLayer(step, { layer: next, pool, sizeBytes, fill }) : { writtenBytes: 0 },
+      ),
+    undo: noUndo('what was filled is removed with the layers'),
   })
   .step('stopInstance', {
     do: async ({ params, world }) => {

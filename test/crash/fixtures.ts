@@ -3,10 +3,12 @@
 import type { Saga } from '../../src/sagas/engine/define.ts'
 import type { SagaName, sagas } from '../../src/sagas/index.ts'
 import type { SagaFixture } from '../support/crash/begun.ts'
+import { backupFixtures } from './fixtures/backups.ts'
 import { imageFixtures } from './fixtures/images.ts'
 import { instanceFixtures } from './fixtures/instances.ts'
 import { layerFixtures } from './fixtures/layers.ts'
 import { snapshotFixtures } from './fixtures/snapshots.ts'
+import { vaultFixtures } from './fixtures/vaults.ts'
 import { volumeFixtures } from './fixtures/volumes.ts'
 
 export type ParamsOf<S> = S extends Saga<infer _World, infer Params, infer _Tx> ? Params : never
@@ -17,9 +19,11 @@ export type Fixtures<Names extends SagaName> = {
 }
 
 export const fixtures: Fixtures<SagaName> = {
+  ...backupFixtures,
   ...imageFixtures,
   ...instanceFixtures,
   ...layerFixtures,
   ...snapshotFixtures,
+  ...vaultFixtures,
   ...volumeFixtures,
 }

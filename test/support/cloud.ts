@@ -26,6 +26,8 @@ import { sagas } from '../../src/sagas/index.ts'
 import { cloneDatabase } from './database.ts'
 import { engineOn } from './engine.ts'
 import { MemoryHost } from './memory-host.ts'
+import { testSecrets, testVaultKeys } from './vault-keys.ts'
+import { MemoryMover, MemoryVaults } from './vaults.ts'
 
 export const settings = { freezeSeconds: 5, hostSilentSeconds: 3600, poolReserveBytes: 0, volumeOperationsPerUser: 100 }
 
@@ -60,10 +62,27 @@ export async function makeCloud(pointsPerLayer: 'one' | 'many') {
     .execute()
 
   const engine = engineOn(database, sagas as never)
-  const world: World = { db, clock: systemClock, storage: () => storage, hosts: () => machines }
+  const vaults = new MemoryVaults()
+  const mover = new MemoryMover(vaults, new Map([[pool, storage]]))
+  const world: World = {
+    db,
+    clock: systemClock,
+    storage: () => storage,
+    hosts: () => machines,
+    mover: () => mover,
+    secrets: testSecrets,
+  }
   engine.work({ worldFor: () => world })
   const { operations } = engine
-  const needs: Needs = { db, operations, allow: () => {}, settings }
+  const needs: Needs = {
+    db,
+    operations,
+    allow: () => {},
+    settings,
+    mover: async () => mover,
+    secrets: testSecrets,
+    vaultKeys: testVaultKeys,
+  }
   const commands = createCommands(needs)
   const caller: Caller = {
     user: 'user' as UserId,

@@ -29,6 +29,8 @@ import { makeDatabase } from './database.ts'
 import { fastPace } from './engine.ts'
 import { MemoryHost } from './memory-host.ts'
 import { quietLog } from './quiet-log.ts'
+import { testSecrets, testVaultKeys } from './vault-keys.ts'
+import { MemoryMover, MemoryVaults } from './vaults.ts'
 
 export const adminPassword = 'admin-secret'
 
@@ -40,6 +42,8 @@ export type Product = {
   readonly commands: Commands
   readonly host: MemoryHost
   readonly pool: MemoryDriver
+  readonly vaults: MemoryVaults
+  readonly mover: MemoryMover
   /** Lines that the server logged. */
   readonly logged: readonly string[]
 }
@@ -64,7 +68,16 @@ export async function startProduct(options: Options = {}): Promise<Product> {
 
   const listener = listen(url)
   const operations = createOperations({ db, listener, sagas })
-  const world: World = { db, clock: systemClock, storage: () => pool, hosts: () => host }
+  const vaults = new MemoryVaults()
+  const mover = new MemoryMover(vaults, new Map([[pool.pool, pool]]))
+  const world: World = {
+    db,
+    clock: systemClock,
+    storage: () => pool,
+    hosts: () => host,
+    mover: () => mover,
+    secrets: testSecrets,
+  }
   const worker = startWorker({
     claims: createClaims({ db, listener, owner: 'test', leaseMs: 5_000 }),
     sagas,
@@ -80,6 +93,9 @@ export async function startProduct(options: Options = {}): Promise<Product> {
     db,
     operations,
     allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }),
+    mover: async () => mover,
+    secrets: testSecrets,
+    vaultKeys: testVaultKeys,
     settings: {
       freezeSeconds: 1,
       hostSilentSeconds,
@@ -115,7 +131,7 @@ export async function startProduct(options: Options = {}): Promise<Product> {
     await listener.close()
   })
   const { port } = app.server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}`, app, db, operations, commands, host, pool, logged }
+  return { url: `http://127.0.0.1:${port}`, app, db, operations, commands, host, pool, vaults, mover, logged }
 }
 
 async function register(db: Db, host: HostId, pool: MemoryDriver): Promise<void> {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { sql } from 'kysely'
-import { newId, type OperationId } from '../../domain/ids.ts'
-import { refuse } from '../../domain/refusals.ts'
+import { newId, type OperationId, type VolumeId } from '../../domain/ids.ts'
+import { type Refusal, refuse } from '../../domain/refusals.ts'
 import type { BeginRequest, StartAlso } from '../../ports/operations.ts'
 import type { Db, Tx } from '../../ports/tables.ts'
 import { appendEvent } from './append-event.ts'
-import { isUnavailable } from './failures.ts'
+import { isUnavailable, isUniqueViolation } from './failures.ts'
 import { jsonb } from './json.ts'
 import { channels } from './listen.ts'
 import { GiveWay, takeLocksFor } from './take-locks.ts'
@@ -41,6 +41,7 @@ export async function begin<Params extends object>(
     try {
       return await transact(db, (tx) => beginIn(tx, id, versionOf, request))
     } catch (error) {
+      if (error instanceof VolumeTaken) throw await volumeBusy(db, error.volume)
       if (error instanceof GiveWay) {
         await givingWay.askAndWait(error.holders, patience)
         if (patience.aborted) throw error.refusal
@@ -127,7 +128,32 @@ async function planned<Params extends object>(
     })
     .where('id', '=', id)
     .execute()
+    .catch((error: unknown) => {
+      throw volumeOperation && isUniqueViolation(error, oneAVolume) ? new VolumeTaken(volumeOperation.volume) : error
+    })
   created.push({ operation: id, kind, instance })
+}
+
+const oneAVolume = 'operations_one_a_volume'
+
+/** Another operation for the volume alone was started at the same time, where none of the two locks it. */
+class VolumeTaken extends Error {
+  override readonly name = 'VolumeTaken'
+  readonly volume: VolumeId
+  constructor(volume: VolumeId) {
+    super(`volume ${volume} has an operation already`)
+    this.volume = volume
+  }
+}
+
+async function volumeBusy(db: Db, volume: VolumeId): Promise<Refusal> {
+  const other = await db
+    .selectFrom('operations')
+    .select('volume_operation')
+    .where('volume_id', '=', volume)
+    .orderBy('created_at', 'desc')
+    .executeTakeFirst()
+  return refuse.volumeBusy({ operation: other?.volume_operation ?? 'backup' })
 }
 
 type Request = Pick<BeginRequest<object>, 'kind' | 'digestOf' | 'origin'>

@@ -1,15 +1,15 @@
 /** Rollback of an instance and revert of a volume: both are the saga replace-heads. */
-import { type InstanceId, type LayerId, newId, type OperationId, type PointId, type SnapshotId } from '../../domain/ids.ts'
+import type { InstanceId, SnapshotId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { Tx } from '../../ports/tables.ts'
 import type { ReplacedDisk, ReplaceHeadsParams } from '../../sagas/replace-heads.ts'
 import { type Caller, originOf } from '../caller.ts'
 import type { Commands, RollbackRequest } from '../commands.ts'
 import { exclusive, shared } from '../locks.ts'
+import { nameReplacement } from '../name-replacement.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume } from '../owned.ts'
 import { examineRollback, type PlannedDisk, preflightOf, targetName } from '../rollback-preflight.ts'
-import { timestamp } from '../timestamp.ts'
 import { lockAccount, requireConfirmed, requireVolumeOperation } from '../volume-guards.ts'
 
 type Verbs = Pick<Commands, 'preflightRollback' | 'rollback' | 'restoreVolume'>
@@ -36,7 +36,10 @@ export const rollbackCommands = (needs: Needs): Verbs => ({
         if (errors.length > 0 || !row)
           throw refuse.preflightFailed({ message: errors.map(({ message }) => message).join(' '), errors })
         const disks = []
-        for (const disk of planned) disks.push(await planDisk(tx, disk, caller, by, request.skipSafetySnapshot))
+        for (const disk of planned) {
+          const to = { from: disk.target.point, target: disk.target.snapshot }
+          disks.push(await nameReplacement(tx, disk.disk, to, caller, by, request.skipSafetySnapshot))
+        }
         const wasRunning = row.state === 'running'
         const startAfter = request.powerStateAfter === 'on' || (request.powerStateAfter === 'as-before' && wasRunning)
         return {
@@ -70,8 +73,9 @@ export const rollbackCommands = (needs: Needs): Verbs => ({
         await take([...exclusive('volume', id), ...shared('snapshot', snapshot)])
         const { planned, instance, device } = await planRestore(tx, caller, id, snapshot)
         requireConfirmed('volume', planned.disk.name, confirm)
-        if (!undo) await requireVolumeOperation(tx, needs, caller, id, 'restore')
-        const disk = await planDisk(tx, planned, caller, by, skipSafetySnapshot)
+        if (!undo) await requireVolumeOperation(tx, needs, caller, [id], 'restore')
+        const to = { from: planned.target.point, target: snapshot }
+        const disk = await nameReplacement(tx, planned.disk, to, caller, by, skipSafetySnapshot)
         const stop = { mode: 'hard', graceSeconds: 0 } as const
         const off = { instance, host: null, wasRunning: false, startAfter: false }
         return {
@@ -129,49 +133,4 @@ async function planRestore(tx: Tx, caller: Caller, id: ReplacedDisk['volume'], s
     },
   }
   return { planned, instance: attached?.id ?? null, device: attached?.device ?? null }
-}
-
-/** Names everything the operation will make: the new layer, the safety snapshot and its point. */
-async function planDisk(
-  tx: Tx,
-  { disk, target }: PlannedDisk,
-  caller: Caller,
-  by: OperationId,
-  skipSafety: boolean,
-): Promise<ReplacedDisk> {
-  const next = newId<LayerId>()
-  const { volume, pool, head, sizeBytes, device } = disk
-  const layer = {
-    id: next,
-    pool_id: pool,
-    parent_point_id: target.point.point,
-    size_bytes: sizeBytes,
-    state: 'making' as const,
-    made_by: by,
-  }
-  await tx.insertInto('layers').values(layer).execute()
-  const owner = await tx.selectFrom('volumes').select('project_id').where('id', '=', volume).executeTakeFirstOrThrow()
-  const safety = {
-    snapshot: newId<SnapshotId>(),
-    point: newId<PointId>(),
-    name: `_xloud_safety_${caller.requestId}_${device}_${timestamp()}`,
-    metadata: {
-      xloud_safety: 'true',
-      xloud_request_id: caller.requestId,
-      xloud_device: device,
-      xloud_rolled_back_to: target.snapshot,
-    },
-  }
-  return {
-    volume,
-    project: owner.project_id,
-    user: caller.user,
-    pool,
-    device,
-    head,
-    next,
-    from: target.point,
-    sizeBytes,
-    safety: skipSafety ? null : safety,
-  }
 }

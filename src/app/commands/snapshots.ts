@@ -1,29 +1,20 @@
 /** Volume snapshots and instance snapshots: take and delete. All are the one saga take-points. */
-import {
-  type ImageId,
-  type InstanceId,
-  type LayerId,
-  newId,
-  type OperationId,
-  type PointId,
-  type SnapshotId,
-  type VolumeId,
-} from '../../domain/ids.ts'
+import { type ImageId, newId, type OperationId, type SnapshotId, type VolumeId } from '../../domain/ids.ts'
 import { requireInstanceFor } from '../../domain/instance.ts'
 import { Refusal, refuse } from '../../domain/refusals.ts'
-import type { SnapshotKind } from '../../domain/volume.ts'
 import type { Tx } from '../../ports/tables.ts'
 import type { DeleteSnapshotsParams } from '../../sagas/delete-names.ts'
 import { layersOfSnapshots } from '../../sagas/parts/delete-rows.ts'
 import { disksOf } from '../../sagas/parts/machine.ts'
 import type { PointedDisk, TakePointsParams } from '../../sagas/take-points.ts'
-import { type Caller, isAdmin, originOf, partOf } from '../caller.ts'
+import { isAdmin, originOf, partOf } from '../caller.ts'
 import { chooseDisks } from '../choose-disks.ts'
 import type { Commands, Labels } from '../commands.ts'
 import { exclusive } from '../locks.ts'
 import { nameDisk } from '../name-disk.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume } from '../owned.ts'
+import { paramsOf } from '../params-of.ts'
 import { timestamp } from '../timestamp.ts'
 import { lockAccount, requireConfirmed, requireVolumeOperation } from '../volume-guards.ts'
 import { requireSpace } from './volumes.ts'
@@ -58,7 +49,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
         const machine = attachment
           ? await tx.selectFrom('instances').selectAll().where('id', '=', attachment.instance_id).executeTakeFirstOrThrow()
           : null
-        await requireVolumeOperation(tx, needs, caller, volume.id, 'snapshot')
+        await requireVolumeOperation(tx, needs, caller, [volume.id], 'snapshot')
         if (machine && !request.force) throw refuse.volumeWrongState({ id: volume.id, needs: 'available', state: 'in-use' })
         await requireSpace(tx, needs, volume.pool_id)
         snapshot = newId<SnapshotId>()
@@ -92,7 +83,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
         }
       },
     })
-    if (started.repeated) snapshot = (await paramsOf(needs, started.id)).disks[0]!.snapshot.id
+    if (started.repeated) snapshot = (await paramsOf<TakePointsParams>(needs, started.id)).disks[0]!.snapshot.id
     return { snapshot, operation: started.id }
   },
 
@@ -160,7 +151,7 @@ export const snapshotCommands = (needs: Needs): Verbs => ({
         return { params, instance: row.id }
       },
     })
-    if (started.repeated) image = (await paramsOf(needs, started.id)).image!
+    if (started.repeated) image = (await paramsOf<TakePointsParams>(needs, started.id)).image!
     return { image, operation: started.id }
   },
 
@@ -262,8 +253,4 @@ async function insertImage(
 const chosenFacts = (disks: Awaited<ReturnType<typeof disksOf>>, volume: VolumeId) => {
   const disk = disks.find((one) => one.volume === volume)
   return disk ? { bootIndex: disk.boot_index, name: disk.name } : {}
-}
-
-async function paramsOf(needs: Needs, operation: OperationId): Promise<TakePointsParams> {
-  return (await needs.operations.show(operation))?.params as TakePointsParams
 }

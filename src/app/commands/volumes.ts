@@ -1,5 +1,15 @@
 /** Volumes: make, extend, delete, attach, detach. */
-import type { AttachmentId, Bytes, ImageId, LayerId, OperationId, PlanId, PoolId, VolumeId } from '../../domain/ids.ts'
+import type {
+  AttachmentId,
+  BackupId,
+  Bytes,
+  ImageId,
+  LayerId,
+  OperationId,
+  PlanId,
+  PoolId,
+  VolumeId,
+} from '../../domain/ids.ts'
 import { newId } from '../../domain/ids.ts'
 import { requireInstanceFor } from '../../domain/instance.ts'
 import { refuse } from '../../domain/refusals.ts'
@@ -15,9 +25,10 @@ import type { Commands, DiskSource, Labels } from '../commands.ts'
 import { exclusive, shared } from '../locks.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume, usableImage } from '../owned.ts'
+import { paramsOf } from '../params-of.ts'
 import { requirePlan } from '../plans.ts'
 
-type Made = {
+export type Made = {
   readonly from: PointRef | null
   readonly pool: PoolId | null
   readonly sizeBytes: Bytes
@@ -26,6 +37,7 @@ type Made = {
   readonly source: { readonly name: string; readonly plan: PlanId | null } | null
 }
 type NewSource = Exclude<DiskSource, { from: 'volume' }>
+type RowSource = NewSource | { readonly from: 'backup'; readonly backup: BackupId }
 
 /** The point a new volume starts from and the size it gets; the source is locked so that it stays meanwhile. */
 export async function resolveSource(
@@ -84,7 +96,7 @@ async function fromImage(tx: Tx, caller: Caller, id: ImageId, asked: Bytes | nul
   return { from: { layer: image.layer_id, point: image.point_id }, pool: image.pool_id, sizeBytes, imageMetadata, source: null }
 }
 
-function atLeast(asked: Bytes | null, needed: Bytes, whenNotAsked: Bytes = needed): Bytes {
+export function atLeast(asked: Bytes | null, needed: Bytes, whenNotAsked: Bytes = needed): Bytes {
   if (asked !== null && asked < needed)
     throw refuse.volumeTooSmall({ size: Math.floor(asked / GiB), needs: Math.ceil(needed / GiB) })
   return asked ?? whenNotAsked
@@ -96,7 +108,7 @@ export type VolumeRow = {
   readonly metadata: Labels
   readonly bootable: boolean
   readonly plan: PlanId | null
-  readonly source: NewSource
+  readonly source: RowSource
 }
 
 /** Writes the rows of a volume in the making, and gives what its saga needs. */
@@ -142,6 +154,7 @@ export async function insertVolume(
       image_metadata: imageMetadata === null ? null : JSON.stringify(imageMetadata),
       source_snapshot_id: row.source.from === 'snapshot' ? row.source.snapshot : null,
       source_volume_id: null,
+      source_backup_id: row.source.from === 'backup' ? row.source.backup : null,
       plan_id: row.plan,
     })
     .execute()
@@ -347,10 +360,6 @@ export const volumeCommands = (needs: Needs): Verbs => ({
     return { operation }
   },
 })
-
-async function paramsOf<Params>(needs: Needs, operation: OperationId): Promise<Params> {
-  return (await needs.operations.show(operation))?.params as Params
-}
 
 /** The device asked for, if it is a free one, else the first free of vda, vdb, …; a machine takes up to 26 disks. */
 export function nextDevice(taken: readonly string[], asked: string | null): string {

@@ -2,7 +2,7 @@
  * Keeps chains short: merges layers that no snapshot, image or child wants apart, one merge a pool at a time, in the background.
  * A merge holds the volumes above the layers, and their instances, but gives way to a user's request.
  */
-import type { HostId, InstanceId, LayerId, PoolId } from '../../domain/ids.ts'
+import type { HostId, InstanceId, LayerId, OperationId, PoolId } from '../../domain/ids.ts'
 import { rowsAfterMerge } from '../../domain/layer-changes.ts'
 import { type PlannedMerge, planMerges } from '../../domain/layer-merges.ts'
 import { chainOf, type Forest } from '../../domain/layers.ts'
@@ -57,14 +57,26 @@ export async function planOf(
   abilities: Pick<StorageAbilities, 'pointsPerLayer'>,
   pool: PoolId,
   allocated: Record<LayerId, number>,
+  by: OperationId | null = null,
 ): Promise<{ forest: Forest; writers: Writer[]; merges: PlannedMerge[] }> {
   const forest = await forestOf(db, pool)
   const writers = await writersIn(db, pool)
   const running = new Set(writers.filter(({ state }) => state === 'running').map(({ head }) => head))
   const making = await db.selectFrom('layers').select('id').where('pool_id', '=', pool).where('state', '=', 'making').execute()
-  const kept = new Set(making.map(({ id }) => id))
+  const kept = new Set([...making.map(({ id }) => id), ...(await lockedLayers(db, by))])
   const directions = abilities.pointsPerLayer === 'one' ? (['pull', 'push'] as const) : (['pull'] as const)
   return { forest, writers, merges: planMerges(forest, { allocated, running, kept, directions }) }
+}
+
+/** Layers that others have locked: those that a backup is read through must stay as they lie. */
+async function lockedLayers(db: Db | Tx, by: OperationId | null): Promise<LayerId[]> {
+  const rows = await db
+    .selectFrom('locks')
+    .select('resource')
+    .where('resource', 'like', 'layer:%')
+    .$if(by !== null, (query) => query.where('operation_id', '<>', by!))
+    .execute()
+  return rows.map(({ resource }) => resource.slice('layer:'.length) as LayerId)
 }
 
 /** Whether a merge is under way now, and its end worth waiting for: after one that failed the next one takes its time. */
@@ -87,7 +99,7 @@ async function mergeOne(needs: MergerNeeds, pool: PoolId): Promise<boolean> {
       kind: 'merge-layers',
       origin: systemOrigin(),
       preemptible: true,
-      plan: async (tx, take) => {
+      plan: async (tx, take, by) => {
         const [candidate] = (await planOf(tx, abilities, pool, allocated)).merges
         if (!candidate) throw nothing()
         const above = (await writersIn(tx, pool)).filter(({ head }) =>
@@ -96,7 +108,7 @@ async function mergeOne(needs: MergerNeeds, pool: PoolId): Promise<boolean> {
         await take(exclusive('instance', ...above.flatMap(({ instance }) => instance ?? [])))
         await take(exclusive('volume', ...above.map(({ volume }) => volume)))
         await take(exclusive('layer', candidate.merge.lower, candidate.merge.upper))
-        const { forest, writers, merges } = await planOf(tx, abilities, pool, allocated)
+        const { forest, writers, merges } = await planOf(tx, abilities, pool, allocated, by)
         const planned = merges.find(
           ({ merge }) => merge.lower === candidate.merge.lower && merge.upper === candidate.merge.upper,
         )

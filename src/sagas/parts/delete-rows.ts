@@ -5,14 +5,14 @@
 import type { LayerId, SnapshotId, VolumeId } from '../../domain/ids.ts'
 import type { Db, Tx } from '../../ports/tables.ts'
 
-/** Snapshots that keep a volume: all but its safety snapshots, which go with it. */
+/** Snapshots that keep a volume: all but its safety snapshots and the points of its backups, which go with it. */
 export async function namedSnapshots(db: Db | Tx, volume: VolumeId) {
   return await db
     .selectFrom('volume_snapshots')
     .select(['id', 'name', 'kind'])
     .where('volume_id', '=', volume)
     .where('deleted_at', 'is', null)
-    .where('kind', '<>', 'safety')
+    .where('kind', 'not in', ['safety', 'backup'])
     .where('state', '<>', 'error')
     .execute()
 }
@@ -26,15 +26,24 @@ export async function deleteSnapshotRow(tx: Tx, snapshot: SnapshotId): Promise<v
     .execute()
 }
 
-/** Takes the volume's name away, and those of all snapshots it still has. */
+/** Takes the volume's name away, and those of all snapshots it still has. A backup that is being written keeps its point until then. */
 export async function deleteVolumeRows(tx: Tx, volume: VolumeId): Promise<void> {
   const now = new Date()
-  await tx
+  const being = tx
+    .selectFrom('backups')
+    .select('snapshot_id')
+    .where('state', '=', 'creating')
+    .where('snapshot_id', 'is not', null)
+  const gone = await tx
     .updateTable('volume_snapshots')
     .set({ point_id: null, state: 'deleting', deleted_at: now, updated_at: now })
     .where('volume_id', '=', volume)
     .where('deleted_at', 'is', null)
+    .where('id', 'not in', being.where('volume_id', '=', volume))
+    .returning('id')
     .execute()
+  const points = gone.map(({ id }) => id)
+  if (points.length > 0) await tx.updateTable('backups').set({ snapshot_id: null }).where('snapshot_id', 'in', points).execute()
   await tx
     .updateTable('volumes')
     .set({ state: 'deleting', head_layer_id: null, deleted_at: now, updated_at: now })

@@ -123,4 +123,5 @@ export class Life {
 }
 
 /** Calls that change nothing: to die or to be overtaken there is to be so at the call before or after. */
-const reads = /^(readRecord|hasWriter|isEmpty|allocated|survey|space|hello|machine|machines|console)$/
+const reads =
+  /^(readRecord|hasWriter|isEmpty|allocated|survey|space|hello|machine|machines|console|readIdentity|testVault|hasBackup|listBackups|verify)$/

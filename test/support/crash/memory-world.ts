@@ -8,6 +8,8 @@ import type { Db } from '../../../src/ports/tables.ts'
 import type { World } from '../../../src/ports/world.ts'
 import type { Ticket } from '../../../src/sagas/engine/worker.ts'
 import type { MemoryHost } from '../memory-host.ts'
+import { testSecrets } from '../vault-keys.ts'
+import { MemoryMover, MemoryVaults } from '../vaults.ts'
 
 /** Waiting takes no time here. */
 export const hastyClock: Clock = { ...systemClock, wait: async () => {} }
@@ -18,19 +20,31 @@ export class MemoryWorld {
   /** The highest epoch seen of each resource, as the agents remember it. */
   readonly #seen = new Map<string, number>()
 
-  constructor(pools: ReadonlyMap<PoolId, MemoryDriver>, hosts: ReadonlyMap<HostId, MemoryHost>) {
+  readonly vaults: MemoryVaults
+
+  constructor(
+    pools: ReadonlyMap<PoolId, MemoryDriver>,
+    hosts: ReadonlyMap<HostId, MemoryHost>,
+    vaults: MemoryVaults = new MemoryVaults(),
+  ) {
     this.pools = pools
     this.hosts = hosts
+    this.vaults = vaults
   }
 
   copy(): MemoryWorld {
     const pools = new Map([...this.pools].map(([id, pool]) => [id, pool.copy()]))
-    return new MemoryWorld(pools, new Map([...this.hosts].map(([id, host]) => [id, host.copy([...pools.values()])])))
+    const hosts = new Map([...this.hosts].map(([id, host]) => [id, host.copy([...pools.values()])]))
+    return new MemoryWorld(pools, hosts, this.vaults.copy())
   }
 
   state(): unknown {
     const states = (all: ReadonlyMap<string, { state(): unknown }>) => new Map([...all].map(([id, one]) => [id, one.state()]))
-    return { pools: states(this.pools), hosts: states(this.hosts) }
+    return { pools: states(this.pools), hosts: states(this.hosts), vaults: this.vaults.state() }
+  }
+
+  mover(): MemoryMover {
+    return new MemoryMover(this.vaults, this.pools)
   }
 
   /** Refuses who was overtaken, as an agent does. */
@@ -40,13 +54,15 @@ export class MemoryWorld {
     this.#seen.set(resource, epoch)
   }
 
-  /** What a saga sees of it. `wrap` stands between the saga and each pool and host. */
+  /** What a saga sees of it. `wrap` stands between the saga and each pool, host and mover. */
   seenBy(db: Db, wrap: <Target extends object>(target: Target, name: string) => Target = (target) => target): World {
     return {
       db,
       clock: hastyClock,
       storage: (pool) => wrap(required(this.pools, pool), 'storage'),
       hosts: (host) => wrap(required(this.hosts, host), 'host'),
+      mover: () => wrap(this.mover(), 'mover'),
+      secrets: testSecrets,
     }
   }
 }

@@ -2,7 +2,7 @@
  * The product on a world in memory: its own commands and sagas, run without faults, make what a test starts from.
  *
  * There is a host with one pool; an image; the instance `machine`, running, with disks vda (from the image) and vdb; an instance
- * snapshot of it; a free volume with a snapshot. Every disk has been written to before and after its snapshot.
+ * snapshot of it; a free volume with a snapshot; an empty vault. Every disk has been written to before and after its snapshot.
  */
 import { createClaims } from '../../../src/adapters/database/claims.ts'
 import { listen } from '../../../src/adapters/database/listen.ts'
@@ -21,6 +21,7 @@ import {
   newId,
   type PoolId,
   type SnapshotId,
+  type VaultId,
   type VolumeId,
 } from '../../../src/domain/ids.ts'
 import { GiB } from '../../../src/domain/volume.ts'
@@ -32,6 +33,7 @@ import type { AnySaga, Pace } from '../../../src/sagas/engine/run.ts'
 import type { TestDatabase } from '../database.ts'
 import { MemoryHost } from '../memory-host.ts'
 import { quietLog } from '../quiet-log.ts'
+import { testSecrets, testVaultKeys } from '../vault-keys.ts'
 import { hastyClock, MemoryWorld } from './memory-world.ts'
 
 export type PointsPerLayer = 'one' | 'many'
@@ -72,6 +74,7 @@ export type Things = {
   vdaSnapshot: SnapshotId
   free: VolumeId
   freeSnapshot: SnapshotId
+  vault: VaultId
 }
 
 /** What guests write at once when they were pivoted. */
@@ -95,7 +98,15 @@ export async function makeKit(database: TestDatabase, sagas: Sagas, pointsPerLay
   const world = new MemoryWorld(pools, new Map([[host, agent]]))
   const caller = await makeRows(db, pool, host, pointsPerLayer)
   const settings = { freezeSeconds: 1, hostSilentSeconds: 1e9, poolReserveBytes: 0, volumeOperationsPerUser: 100 }
-  const commands = createCommands({ db, operations, allow: () => {}, settings })
+  const commands = createCommands({
+    db,
+    operations,
+    allow: () => {},
+    settings,
+    mover: async () => world.mover(),
+    secrets: testSecrets,
+    vaultKeys: testVaultKeys,
+  })
   const headOf: Kit['headOf'] = async (volume) =>
     (await db.selectFrom('volumes').select('head_layer_id').where('id', '=', volume).executeTakeFirstOrThrow()).head_layer_id
   const kit = {
@@ -186,7 +197,8 @@ async function makeThings(kit: Bare): Promise<Things> {
   await run()
   disk.write(await kit.headOf(free), 2, 0x22)
   const made = await db.selectFrom('volume_snapshots').select('id').where('volume_id', '=', vda).executeTakeFirstOrThrow()
-  return { image, instance, vda, vdb, snapshot, vdaSnapshot: made.id, free, freeSnapshot }
+  const { vault } = await commands.createVault(caller, newVault)
+  return { image, instance, vda, vdb, snapshot, vdaSnapshot: made.id, free, freeSnapshot, vault }
 }
 
 export const snapshotOf = (volume: VolumeId, force = false) => ({
@@ -197,6 +209,8 @@ export const snapshotOf = (volume: VolumeId, force = false) => ({
   force,
   consistency: 'crash' as const,
 })
+
+const newVault = { name: 'vault', directory: '/vault', bytesPerSecond: null, parallel: 8, isDefault: false }
 
 export const freeVolume = {
   name: 'free',

@@ -13,6 +13,9 @@ const compared = [
   'attachments',
   'ports',
   'projects',
+  'vaults',
+  'backups',
+  'sweeps',
   'locks',
 ] as const
 
@@ -32,6 +35,8 @@ const moments: readonly string[] = [
   'terminated_at',
   'attached_at',
   'deleted_at',
+  'due_at',
+  'verified_at',
 ]
 
 export async function readTables(db: Db): Promise<TablesState> {
@@ -43,11 +48,16 @@ export async function readTables(db: Db): Promise<TablesState> {
   return Object.fromEntries(compared.map((table) => [table, byKey(table)])) as TablesState
 }
 
-const keyOf = (row: Row): string => String(row['id'] ?? `${row['resource']} by ${row['operation_id']}`)
+const keyOf = (row: Row): string =>
+  String(
+    row['id'] ?? (row['resource'] ? `${row['resource']} by ${row['operation_id']}` : `${row['vault_id']} ${row['volume_id']}`),
+  )
 
 const withoutMoments = (row: Row): Row => ({
   ...Object.fromEntries(Object.entries(row).filter(([column]) => !moments.includes(column))),
   deleted: Boolean(row['deleted_at']),
+  // What failed in a story is said in other words than in the next.
+  ...('fail_reason' in row ? { fail_reason: Boolean(row['fail_reason']) } : {}),
 })
 
 /** Remembers all of it under a name; the answer puts it back. */
