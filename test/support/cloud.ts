@@ -147,6 +147,8 @@ export async function makeCloud(pointsPerLayer: 'one' | 'many') {
     pool,
     storage,
     machines,
+    vaults,
+    mover,
     commands,
     operations,
     caller,

@@ -53,19 +53,23 @@ async function snapshot(volume: VolumeId, name?: string) {
   return taken.snapshot
 }
 
-/** Holds all that makes layers until it is opened. */
+/** Holds all that makes layers, and all that takes them back, until it is opened. */
 function closedGate() {
   const { promise, resolve } = Promise.withResolvers<void>()
   const { pool } = server
-  const before = pool.newLayer
+  const { newLayer, remove } = pool
   let waiting = 0
   pool.newLayer = async (...layer) => {
     waiting++
     await promise
-    return before.apply(pool, layer)
+    return newLayer.apply(pool, layer)
+  }
+  pool.remove = async (layer) => {
+    await promise
+    return remove.call(pool, layer)
   }
   const open = async () => {
-    pool.newLayer = before
+    Object.assign(pool, { newLayer, remove })
     resolve()
     const going = await server.operations.list({ states: ['pending', 'running', 'undoing'], limit: 1000 })
     await Promise.all(going.map(({ id }) => server.operations.ended(id)))
