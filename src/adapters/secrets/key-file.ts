@@ -40,7 +40,11 @@ async function made(file: string): Promise<string> {
   })
   await rm(fresh)
   const folder = await open(dirname(file))
-  await folder.sync().finally(() => folder.close())
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
   return await readFile(file, 'utf8')
 }
 
