@@ -35,9 +35,9 @@ try {
       say(`rollback: ${disks} disks, ${depth} deep: done`)
     }
   }
-  const felt = box && cloud && wanted('rollback') ? await benchFelt(box, cloud, Math.min(runs, 5)) : null
+  const felt = box && cloud && wanted('rollback') ? await benchFelt(box, cloud, runs) : null
   const snapshot = box && cloud && wanted('snapshot') ? await benchSnapshot(box, cloud, runs) : null
-  const footprint = box && wanted('footprint') ? await benchFootprint(box, Math.min(runs, 15)) : null
+  const footprint = box && wanted('footprint') ? await benchFootprint(box, runs) : null
   const figures = { storage, rollback, felt, snapshot, footprint }
   if (!values.quick && positionals.length === 0) await writeReport(figures, runs)
   if (values.json) console.log(JSON.stringify(figures))

@@ -80,6 +80,8 @@ function rollbackText(figures: readonly RollbackFigures[]): string[] {
         show(one.bareWhole),
       ]),
     ),
+    ...figures.map(verdictOf),
+    '',
     'Medians of the steps:',
     '',
     ...table(
@@ -92,6 +94,17 @@ function rollbackText(figures: readonly RollbackFigures[]): string[] {
     ),
   ]
 }
+
+/** The aims for a whole operation count only where the bare script allows them. */
+function verdictOf({ disks, depth, off, bareOff, whole, bareWhole }: RollbackFigures): string {
+  const aim = disks === 1 ? 0.3 : 0.6
+  const wholeAim =
+    bareWhole.median <= aim ? `aim ≤ ${aim} ${kept(whole.median <= aim)}` : `aim ≤ ${aim} is out of the bare script's reach too`
+  const offAim = kept(off.median <= 2 * bareOff.median + 0.1)
+  return `- ${disks} ${disks === 1 ? 'disk' : 'disks'}, ${depth} deep: off ${offAim}; whole ${whole.median.toFixed(3)} s, ${wholeAim}.`
+}
+
+const kept = (isKept: boolean): string => (isKept ? 'kept' : '**missed**')
 
 const feltText = (felt: FeltFigures | null): string[] =>
   felt === null
@@ -118,8 +131,12 @@ function snapshotText(figures: SnapshotFigures | null): string[] {
       [
         ['idle', ms(figures.idle), ms(figures.bareIdle)],
         ['writing', ms(figures.loaded), ms(figures.bareLoaded)],
+        ['idle, file systems frozen', ms(figures.frozenIdle), '–'],
+        ['writing, file systems frozen', ms(figures.frozenLoaded), '–'],
       ],
     ),
+    `Aims: idle ≤ 50 ms ${kept(figures.idle.median <= 50)}; writing ≤ 1.5 × bare (${(1.5 * figures.bareLoaded.median).toFixed(1)} ms) ${kept(figures.loaded.median <= 1.5 * figures.bareLoaded.median)}.`,
+    '',
   ]
 }
 
@@ -130,5 +147,7 @@ const footprintText = (figures: Footprint | null): string[] =>
         '## Footprint',
         '',
         `Serving after \`npm start\` on an initialised state: ${show(figures.serving)} s. Idle memory (PSS): controller ${figures.controller} MiB, agent ${figures.agent} MiB, PostgreSQL ${figures.postgres} MiB.`,
+        '',
+        `Aims: serving ≤ 3 s ${kept(figures.serving.median <= 3)}; controller ≤ 150 MiB ${kept(figures.controller <= 150)}, agent ≤ 100 MiB ${kept(figures.agent <= 100)}, PostgreSQL ≤ 60 MiB ${kept(figures.postgres <= 60)}.`,
         '',
       ]
