@@ -25,7 +25,10 @@ export type WorkerOptions = {
   readonly worldFor: (ticket: Ticket) => unknown
   readonly clock: Clock
   readonly log: Log
-  /** Operations run at once. */
+  /**
+   * Operations run at once. They wait for others most of the time, and some for hours (a backup that is being written), so there must be
+   * room for a rollback beside them; what is heavy on a host is bounded there.
+   */
   readonly concurrency?: number
   /** How often to look for what nobody announced: leases that ended, back-offs that are over. */
   readonly pollMs?: number
@@ -40,7 +43,7 @@ export interface Worker {
 const abortedEffectsMayTakeMs = 2_000
 
 export function startWorker(options: WorkerOptions): Worker {
-  const { claims, clock, log, concurrency = 8, pollMs = 1_000 } = options
+  const { claims, clock, log, concurrency = 64, pollMs = 1_000 } = options
   const halt = new AbortController()
   const stop = new AbortController()
   const running = new Map<Promise<void>, Lease>()
