@@ -20,8 +20,10 @@ const { listVolumes, showVolume, createVolume, changeVolume, deleteVolume, resto
 const { listPlans, createPlan, changePlan, deletePlan } = plans
 const { listVolumeSnapshots, showVolumeSnapshot, takeVolumeSnapshot, deleteVolumeSnapshot } = volumeSnapshots
 const { cleanUpSafetySnapshots } = volumeSnapshots
-const { listBackups, showBackup, changeBackup } = backups
-const { listVaults, showVault, listHostGroups } = vaults
+const { listBackups, showBackup, createBackup, backUpInstance, changeBackup, deleteBackup } = backups
+const { listVaults, showVault, createVault, addVault, changeVault, removeVault } = vaults
+const { testVault, newRecoveryKey, verifyVault, recoverVault } = vaults
+const { listHostGroups, createHostGroup, changeHostGroup, deleteHostGroup, changeHost } = vaults
 const { listAudit, listPools, listHosts, recoverPools } = administration
 
 export const endpoints = {
@@ -57,10 +59,25 @@ export const endpoints = {
   cleanUpSafetySnapshots,
   listBackups,
   showBackup,
+  createBackup,
+  backUpInstance,
   changeBackup,
+  deleteBackup,
   listVaults,
   showVault,
+  createVault,
+  addVault,
+  changeVault,
+  removeVault,
+  testVault,
+  newRecoveryKey,
+  verifyVault,
+  recoverVault,
   listHostGroups,
+  createHostGroup,
+  changeHostGroup,
+  deleteHostGroup,
+  changeHost,
   listAudit,
   listPools,
   listHosts,

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { endpoint, none } from './endpoint.ts'
 import { started } from './operations.ts'
-import { bytes, hostGroupId, hostId, name, pageOf, time, vaultId } from './words.ts'
+import { backupId, bytes, hostGroupId, hostId, name, pageOf, time, vaultId, volumeId } from './words.ts'
 
 const parallel = z.int().min(1).max(64).describe('How many blocks are under way at once')
 const limit = z.int().min(65_536).max(Number.MAX_SAFE_INTEGER).nullable().describe('Bytes a second; null: as fast as it goes')
@@ -221,7 +221,7 @@ export const deleteHostGroup = endpoint('deleteHostGroup', {
   who,
   params: ofGroup,
   answer: none,
-  refusals: ['notFound', 'inUse'],
+  refusals: ['notFound'],
 })
 
 export const changeHost = endpoint('changeHost', {
@@ -235,3 +235,29 @@ export const changeHost = endpoint('changeHost', {
   answer: none,
   refusals: ['notFound'],
 })
+
+/** What a done verification has as its `result`. */
+export const verificationResult = z
+  .object({
+    backups: z.int().describe('Proved'),
+    read_bytes: bytes,
+    damage: z.array(
+      z.object({
+        object: z.string(),
+        what: z.string(),
+        backups: z
+          .array(z.object({ backup: backupId, volume: volumeId }))
+          .describe('That cannot be restored whole because of it'),
+      }),
+    ),
+  })
+  .meta({ id: 'VerificationResult' })
+
+/** What a done recovery of a vault has as its `result`. */
+export const vaultRecoveryResult = z
+  .object({
+    backups_added: z.int(),
+    backups_mended: z.int().describe('That the database said something else of'),
+    problems: z.array(z.string()).describe('What could not be taken over; nothing was done to it'),
+  })
+  .meta({ id: 'VaultRecoveryResult' })

@@ -4,6 +4,7 @@ import { endpoint } from './endpoint.ts'
 import { busyWith } from './instances.ts'
 import { started } from './operations.ts'
 import {
+  backupId,
   bytes,
   description,
   everybody,
@@ -52,6 +53,11 @@ const source = z.union([
   z.strictObject({ size_bytes: size }),
   z.strictObject({ image: imageId, size_bytes: size.optional() }),
   z.strictObject({ snapshot: snapshotId, size_bytes: size.optional() }),
+  z.strictObject({
+    backup: backupId,
+    size_bytes: size.optional(),
+    pool: poolId.optional().describe('Any pool, of whatever kind; left out: that of the volume'),
+  }),
 ])
 
 const ofVolume = z.strictObject({ volume: volumeId })
@@ -80,8 +86,10 @@ export const createVolume = endpoint('createVolume', {
   method: 'POST',
   path: '/v1/volumes',
   noun,
-  summary: 'Make a volume: blank, or from an image or a snapshot',
-  description: 'From a snapshot it gets the name and the plan of the volume, unless others are given.',
+  summary: 'Make a volume: blank, or from an image, a snapshot or a backup',
+  description:
+    'From a snapshot or a backup it gets the name and the plan of the volume, unless others are given; the volume is untouched. ' +
+    'From a backup it is filled before it can be used.',
   body: z.strictObject({
     name: name.optional(),
     description: description.default(null),
@@ -91,7 +99,15 @@ export const createVolume = endpoint('createVolume', {
   }),
   gives: 'operation',
   answer: z.object({ ...started, volume: volumeId }),
-  refusals: ['notFound', 'volumeTooSmall', 'imageNotUsable', 'snapshotUnusable', 'poolFull'],
+  refusals: [
+    'notFound',
+    'volumeTooSmall',
+    'imageNotUsable',
+    'snapshotUnusable',
+    'backupUnusable',
+    'vaultUnreachable',
+    'poolFull',
+  ],
 })
 
 export const changeVolume = endpoint('changeVolume', {
@@ -122,20 +138,28 @@ export const restoreVolume = endpoint('restoreVolume', {
   method: 'POST',
   path: '/v1/volumes/{volume}/restores',
   noun,
-  summary: 'Restore a volume in place to any of its snapshots',
-  description: 'It must not be attached to a running instance. What it holds now is kept as a safety snapshot.',
+  summary: 'Restore a volume in place to any of its snapshots, or to a backup',
+  description:
+    'It must not be attached to a running instance. What it holds now is kept as a safety snapshot. A backup may be one of ' +
+    'another volume; it is read whole before anything changes.',
   params: ofVolume,
-  body: z.strictObject({
-    snapshot: snapshotId,
-    confirm: z.string().max(255).describe('The name of the volume'),
-    skip_safety_snapshot: z.boolean().default(false),
-  }),
+  body: z
+    .strictObject({
+      snapshot: snapshotId.optional(),
+      backup: backupId.optional(),
+      confirm: z.string().max(255).describe('The name of the volume'),
+      skip_safety_snapshot: z.boolean().default(false),
+    })
+    .refine(({ snapshot, backup }) => (snapshot === undefined) !== (backup === undefined), 'Give either a snapshot or a backup')
+    .describe('Either `snapshot` or `backup`'),
   gives: 'operation',
   answer: z.object(started),
   refusals: [
     'notFound',
     'notConfirmed',
     'snapshotUnusable',
+    'backupUnusable',
+    'backupLarger',
     'revertWrongState',
     'restoreWhileRunning',
     'volumeBusy',

@@ -11,6 +11,8 @@ import { visible } from './views/visible.ts'
 export type VolumeDetail = Busy<Selectable<Tables['volumes']>> & {
   readonly poolName: string
   readonly attachment: (Selectable<Tables['attachments']> & { readonly hostName: string | null }) | null
+  /** What is being done to it is to put a backup into it. */
+  readonly filling: boolean
 }
 export type SnapshotDetail = Busy<Selectable<Tables['volume_snapshots']>>
 
@@ -40,8 +42,9 @@ export async function listVolumes(reads: Reads, whose: Whose): Promise<VolumeDet
 
 async function withAttachments(reads: Reads, rows: readonly Selectable<Tables['volumes']>[]): Promise<VolumeDetail[]> {
   if (rows.length === 0) return []
-  const [busy, pools, attachments] = await Promise.all([
+  const [busy, filling, pools, attachments] = await Promise.all([
     withActivity(reads, 'volume', rows),
+    beingFilled(reads, rows),
     reads.db.selectFrom('pools').select(['id', 'name']).execute(),
     reads.db
       .selectFrom('attachments')
@@ -60,7 +63,22 @@ async function withAttachments(reads: Reads, rows: readonly Selectable<Tables['v
     ...row,
     poolName: pools.find(({ id }) => id === row.pool_id)?.name ?? '',
     attachment: attachments.find(({ volume_id }) => volume_id === row.id) ?? null,
+    filling: filling.has(row.id),
   }))
+}
+
+/** Those that are held by an operation which reads a backup. */
+async function beingFilled({ db }: Reads, rows: readonly { readonly id: VolumeId }[]): Promise<ReadonlySet<VolumeId>> {
+  const byResource = new Map(rows.map(({ id }) => [`volume:${id}`, id]))
+  const found = await db
+    .selectFrom('locks as v')
+    .innerJoin('locks as b', 'b.operation_id', 'v.operation_id')
+    .select('v.resource')
+    .where('v.resource', 'in', [...byResource.keys()])
+    .where('v.mode', '=', 'exclusive')
+    .where('b.resource', 'like', 'backup:%')
+    .execute()
+  return new Set(found.flatMap(({ resource }) => byResource.get(resource) ?? []))
 }
 
 export type VolumeChange = Partial<{

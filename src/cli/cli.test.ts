@@ -27,9 +27,11 @@ const commands = [
   'watch',
   'instances list',
   'instances show',
+  'instances backup',
   'volumes list',
   'volumes show',
   'volumes snapshot',
+  'volumes backup',
   'volumes restore',
   'volumes restore-new',
   'volumes delete-snapshot',
@@ -44,6 +46,25 @@ const commands = [
   'pools',
   'hosts',
   'recover',
+  'backups list',
+  'backups show',
+  'backups restore',
+  'backups delete',
+  'vault list',
+  'vault show',
+  'vault create',
+  'vault add',
+  'vault change',
+  'vault set-default',
+  'vault test',
+  'vault verify',
+  'vault kit',
+  'vault remove',
+  'host-groups list',
+  'host-groups create',
+  'host-groups change',
+  'host-groups assign',
+  'host-groups delete',
 ]
 
 test('every command has help with examples, and says the exit codes once', async () => {
@@ -66,6 +87,15 @@ test('a wrong command line is exit code 2 and says what is wrong', async () => {
     [['instances', '--limit', '-1'], /whole number/],
     [['-o', 'xml', 'instances'], /Allowed choices are table, json/],
     [['recover'], /comeback recover --from-pools/],
+    [['recover', '--from-vault', 'main', '--from-pools'], /cannot be used with/],
+    [['backups', 'restore', 'x', '--new', '--to', 'y'], /cannot be used with/],
+    [['backups', 'restore', 'x', '--new', '--skip-safety-snapshot'], /cannot be used with/],
+    [['backups', 'restore', 'x', '--new', '--size', 'large'], /such as 512MiB or 20GiB/],
+    [['vault', 'create', 'main'], /missing required argument 'directory'/],
+    [['vault', 'create', 'main', '/b', '--rate', 'fast'], /such as 512MiB or 20GiB/],
+    [['vault', 'create', 'main', '/b', '--save-key', '/'], /EEXIST.*not there yet/],
+    [['vault', 'add', 'main', '/b', '--key-file', '/nowhere'], /\/nowhere cannot be read \(ENOENT\)/],
+    [['volumes', 'backup', 'x', '--consistency', 'odd'], /Allowed choices are application, filesystem, crash/],
   ]
   for (const [args, words] of wrong) {
     const { code, err } = await run(...args)
@@ -73,7 +103,7 @@ test('a wrong command line is exit code 2 and says what is wrong', async () => {
     expect(err).toMatch(words)
   }
   expect(JSON.parse((await run('-o', 'json', 'recover')).err)).toEqual({
-    error: { code: 'usage', message: 'Say from what: comeback recover --from-pools' },
+    error: { code: 'usage', message: 'Say from what: comeback recover --from-pools, or comeback recover --from-vault <vault>' },
   })
 })
 
@@ -151,6 +181,15 @@ test('sizes, durations and events in words', () => {
     'stop instance failed: no room',
   )
   expect(saying({ ...event, type: 'progress', data: { step: 'merge', percent: 12.6, bytes: 5 } })).toBe('merge 13 % bytes 5')
+  const moved = { step: 'write', done_bytes: 1.25 * 2 ** 30, total_bytes: 8 * 2 ** 30 }
+  const rate = { bytes_per_second: 210 * 2 ** 20 + 0.4 }
+  expect(saying({ ...event, type: 'progress', data: { ...moved, ...rate, remaining_seconds: 33 } })).toBe(
+    'write 1.3 GiB of 8 GiB, 15 %, 210 MiB/s, 33 s left',
+  )
+  expect(saying({ ...event, type: 'progress', data: { ...moved, remaining_seconds: null } })).toBe(
+    'write 1.3 GiB of 8 GiB, 15 %',
+  )
+  expect(saying({ ...event, type: 'progress', data: { step: 'verify', done_bytes: 512, total_bytes: 0 } })).toBe('verify 512 B')
   expect(saying({ ...event, type: 'ended', data: { state: 'undone' } })).toBe('undone')
   expect(table(['a'], [['x\ny\u001b[2J']])).toBe('A\nx\ufffdy\ufffd[2J')
 })

@@ -36,6 +36,17 @@ export function age(text: string): number {
   return Number(amount) * unitSeconds[unit as keyof typeof unitSeconds]
 }
 
+const unitBytes = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 } as const
+
+/** `20GiB`, `512MiB`, `1T`; a bare number is bytes. */
+export function bytes(text: string): number {
+  const [, amount, unit] = /^(\d{1,12})\s*([KMGT]?)(?:i?B)?$/i.exec(text) ?? []
+  const value = Number(amount) * unitBytes[(unit ?? '').toUpperCase() as keyof typeof unitBytes]
+  if (amount === undefined || !Number.isSafeInteger(value))
+    throw new InvalidArgumentError('It must be a number with a unit, such as 512MiB or 20GiB.')
+  return value
+}
+
 export type Waiting = { readonly wait: boolean }
 
 export const waitable = (command: Command): Command =>

@@ -1,8 +1,10 @@
 /** Names on the command line to ids: an id is taken as it is; a name must be that of exactly one thing. */
+import type { BackupView } from '../../contract/backups.ts'
 import { endpoints } from '../../contract/index.ts'
 import type { InstanceView } from '../../contract/instances.ts'
 import type { PlanView } from '../../contract/plans.ts'
 import type { SnapshotTreeView, TreeNode } from '../../contract/snapshots.ts'
+import type { HostGroupView, VaultView } from '../../contract/vaults.ts'
 import type { VolumeSnapshotView } from '../../contract/volume-snapshots.ts'
 import type { VolumeView } from '../../contract/volumes.ts'
 import { usage } from './exit.ts'
@@ -26,12 +28,40 @@ export async function findVolume({ client }: Session, text: string): Promise<Vol
 
 export async function findPlan({ client }: Session, text: string): Promise<PlanView> {
   const { items } = await client.call(endpoints.listPlans, {})
+  return named('plan', text, items)
+}
+
+export async function findBackup({ client }: Session, text: string): Promise<BackupView> {
+  if (isId(text)) return await client.call(endpoints.showBackup, { params: { backup: text } })
+  const { items } = await client.call(endpoints.listBackups, { query: { name: text } })
   return only(
-    'plan',
+    'backup',
     text,
-    items.filter(({ id, name }) => id === text || name === text),
-    ({ id }) => id,
+    items,
+    ({ id, volume_name, created_at }) => `${id} (of ${clean(volume_name)}, ${when(created_at)})`,
   )
+}
+
+/** An id is taken as it is: only administrators see the pools. */
+export async function findPool({ client }: Session, text: string): Promise<string> {
+  if (isId(text)) return text
+  const { items } = await client.call(endpoints.listPools, {})
+  return named('pool', text, items).id
+}
+
+export async function findVault({ client }: Session, text: string): Promise<VaultView> {
+  const { items } = await client.call(endpoints.listVaults, {})
+  return named('vault', text, items)
+}
+
+export async function findHostGroup({ client }: Session, text: string): Promise<HostGroupView> {
+  const { items } = await client.call(endpoints.listHostGroups, {})
+  return named('host group', text, items)
+}
+
+export async function findHost({ client }: Session, text: string): Promise<{ readonly id: string; readonly name: string }> {
+  const { items } = await client.call(endpoints.listHosts, {})
+  return named('host', text, items)
 }
 
 /** One of a volume's snapshots, of any kind. */
@@ -48,6 +78,18 @@ export function findNode({ nodes, instance_name }: SnapshotTreeView, text: strin
   const what = `snapshot of ${clean(instance_name)}`
   return only(what, text, found, ({ key, taken_at }) => `${key} (${when(taken_at)})`)
 }
+
+const named = <Thing extends { readonly id: string; readonly name: string }>(
+  what: string,
+  text: string,
+  all: readonly Thing[],
+) =>
+  only(
+    what,
+    text,
+    all.filter(({ id, name }) => id === text || name === text),
+    ({ id }) => id,
+  )
 
 function only<Thing>(what: string, text: string, found: readonly Thing[], describe: (thing: Thing) => string): Thing {
   const [first, second] = found

@@ -2,12 +2,15 @@
 import { Command, Option } from 'commander'
 import type { Adder } from './command.ts'
 import { administrationCommands } from './commands/administration.ts'
+import { backupCommands } from './commands/backups.ts'
+import { hostGroupCommands } from './commands/host-groups.ts'
 import { inventoryCommands } from './commands/inventory.ts'
 import { operationCommands } from './commands/operations.ts'
 import { planCommands } from './commands/plans.ts'
 import { recoverCommand } from './commands/recover.ts'
 import { rollbackCommands } from './commands/rollback.ts'
 import { snapshotCommands } from './commands/snapshots.ts'
+import { vaultCommands } from './commands/vaults.ts'
 import { volumeCommands } from './commands/volumes.ts'
 import { endingOf, exitCodesHelp } from './exit.ts'
 import { clean } from './output.ts'
@@ -20,6 +23,9 @@ export async function runCli(args: readonly string[], terminal: Terminal): Promi
     operationCommands,
     inventoryCommands,
     volumeCommands,
+    backupCommands,
+    vaultCommands,
+    hostGroupCommands,
     planCommands,
     administrationCommands,
     recoverCommand,
@@ -45,7 +51,7 @@ const clean1 = (message: string) => message.split('\n').map(clean).join('\n')
 
 function buildProgram(terminal: Terminal, adders: readonly Adder[]): Command {
   const program = new Command('comeback')
-    .description('Brings virtual machines back: snapshots, rollbacks, operations.')
+    .description('Brings virtual machines back: snapshots, rollbacks, backups, operations.')
     .addOption(new Option('-o, --output <format>', 'how to print results').choices(['table', 'json']).default('table'))
     .option('--os-cloud <name>', 'cloud of a clouds.yaml (else OS_CLOUD, the OS_* variables, or the state directory)')
     .option('-y, --yes', 'do not ask before changing something')

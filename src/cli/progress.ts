@@ -2,7 +2,7 @@
 import { endpoints } from '../../contract/index.ts'
 import type { OperationEventView, OperationView } from '../../contract/operations.ts'
 import { exitCodes, failed, Stop } from './exit.ts'
-import { clean, doing, duration, when } from './output.ts'
+import { clean, doing, duration, size, when } from './output.ts'
 import type { Session } from './session.ts'
 
 /** Follows an operation to its end, and ends the command accordingly. */
@@ -88,7 +88,23 @@ const words = (value: unknown): string =>
 const messageOf = (problem: unknown): string | null =>
   typeof problem === 'object' && problem !== null && 'message' in problem ? String(problem.message) : null
 
-function progressIn({ step, percent, ...rest }: Readonly<Record<string, unknown>>): string {
+/** How far a move of data is: bytes, share, rate, and how long it will still take. */
+function movedIn(
+  step: unknown,
+  done: number,
+  { total_bytes: total, bytes_per_second: rate, remaining_seconds: left }: Facts,
+): string {
+  const of = typeof total === 'number' && total > 0 ? ` of ${size(total)}, ${Math.floor((100 * done) / total)} %` : ''
+  const fast = typeof rate === 'number' ? `, ${size(Math.round(rate))}/s` : ''
+  const eta = typeof left === 'number' && left > 0 ? `, ${left < 10 ? `${Math.ceil(left)} s` : duration(left)} left` : ''
+  return `${words(step)} ${size(done)}${of}${fast}${eta}`
+}
+
+type Facts = Readonly<Record<string, unknown>>
+
+function progressIn(data: Facts): string {
+  const { step, percent, ...rest } = data
+  if (typeof rest['done_bytes'] === 'number') return movedIn(step, rest['done_bytes'], rest)
   const facts = Object.entries(rest).filter(([, value]) => ['string', 'number'].includes(typeof value))
   const share = typeof percent === 'number' ? `${Math.round(percent)} %` : ''
   return clean(

@@ -10,7 +10,11 @@
  */
 import type { InstanceId, OperationId, ProjectId, RequestId, UserId } from './ids.ts'
 
-const titles: Readonly<Record<string, string>> = { 'replace-heads': 'rollback', 'take-points': 'snapshot' }
+const titles: Readonly<Record<string, string>> = {
+  'replace-heads': 'rollback',
+  'take-points': 'snapshot',
+  'write-backup': 'backup',
+}
 
 /** The kind of an operation as people call it: `rollback`, `snapshot`, `extend volume`. */
 export const titleOf = (kind: string): string => titles[kind] ?? kind.replaceAll('-', ' ')

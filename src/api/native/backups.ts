@@ -4,10 +4,12 @@ import { endpoints } from '../../../contract/index.ts'
 import { changeBackup } from '../../app/backups.ts'
 import { type BackupRow, findBackup, listBackups, shownState } from '../../app/views/backups.ts'
 import type { NativeNeeds } from './needs.ts'
-import { serve } from './serve.ts'
+import { serve, serveOperation } from './serve.ts'
 import { moment } from './wire.ts'
 
 export function backupRoutes(app: FastifyInstance, needs: NativeNeeds): void {
+  const { commands } = needs
+
   serve(app, endpoints.listBackups, async ({ caller, query }) => {
     const { all_projects, ...filter } = query
     const { items, next } = await listBackups(needs, caller, { ...filter, all: all_projects === 'true' })
@@ -15,6 +17,24 @@ export function backupRoutes(app: FastifyInstance, needs: NativeNeeds): void {
   })
 
   serve(app, endpoints.showBackup, async ({ caller, params }) => viewOf(await findBackup(needs, caller, params.backup)))
+
+  serveOperation(app, needs, endpoints.createBackup, async ({ caller, body }) => {
+    const { name, snapshot, ...rest } = body
+    return commands.createBackup(caller, { ...rest, name: name ?? null, snapshot: snapshot ?? null })
+  })
+
+  serve(app, endpoints.backUpInstance, async ({ caller, params, body, request }) => {
+    const { name, disks, ...rest } = body
+    const asked = { ...rest, instance: params.instance, name: name ?? null, disks: disks ?? null }
+    const { backups } = await commands.createInstanceBackups(caller, asked)
+    const [first] = backups
+    if (first) request.audited.operation = first.operation
+    return { backups: backups.map((one) => ({ ...one })) }
+  })
+
+  serveOperation(app, needs, endpoints.deleteBackup, async ({ caller, params, query }) =>
+    commands.deleteBackup(caller, params.backup, query),
+  )
 
   serve(app, endpoints.changeBackup, async ({ caller, params, body }) => {
     const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined))

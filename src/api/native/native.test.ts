@@ -200,7 +200,6 @@ async function everyCall() {
   const { items: operations } = await client.call(endpoints.listOperations, { query: { instance: web, limit: 1 } })
   const snapshot = snapshots[0]!.id
   const to = { instance_snapshot: image }
-  const planId = crypto.randomUUID()
   const { backup, vault } = await availableBackup(server.db, alice, volume)
   const bodies: Record<string, unknown> = {
     takeInstanceSnapshot: { name: 'x' },
@@ -214,6 +213,11 @@ async function everyCall() {
     changePlan: { max_snapshots: 1 },
     takeVolumeSnapshot: { volume, name: 'x' },
     cleanUpSafetySnapshots: { older_than_seconds: 1_000_000 },
+    createBackup: { volume },
+    createVault: { name: 'x', directory: '/srv/x' },
+    addVault: { name: 'x', directory: '/srv/x', recovery_key: 'x' },
+    createHostGroup: { name: 'x' },
+    changeHost: { group: null },
   }
   return Object.values<Endpoint>(endpoints).map((endpoint) => ({
     endpoint,
@@ -221,10 +225,10 @@ async function everyCall() {
       .replace('{instance}', web)
       .replace('{volume}', volume)
       .replace('{operation}', operations[0]!.id)
-      .replace('{plan}', planId)
+      .replace(/\{(plan|group|host)\}/, crypto.randomUUID())
       .replace('{backup}', backup)
       .replace('{vault}', vault)
-      .concat(endpoint.id === 'deleteVolumeSnapshot' ? '?confirm=x' : '')
+      .concat(['deleteVolumeSnapshot', 'deleteBackup'].includes(endpoint.id) ? '?confirm=x' : '')
       .replace('{snapshot}', endpoint.path.includes('instance-snapshots') ? image : snapshot),
     body: ['POST', 'PATCH'].includes(endpoint.method) ? (bodies[endpoint.id] ?? {}) : undefined,
   }))
@@ -243,7 +247,7 @@ describe('who may', () => {
     for (const { endpoint, path, body } of await everyCall()) {
       if (endpoint.who === 'admin' || endpoint.id === 'watchOperations') continue
       const answer = await send(bob, endpoint.method, path, body)
-      if (endpoint.path.includes('{') || ['createVolume', 'takeVolumeSnapshot'].includes(endpoint.id)) {
+      if (endpoint.path.includes('{') || ['createVolume', 'takeVolumeSnapshot', 'createBackup'].includes(endpoint.id)) {
         expect([endpoint.id, answer.status]).toEqual([endpoint.id, 404])
         expect(errorBody.parse(answer.body).error.code).toBe('notFound')
       } else if (endpoint.id === 'preflightSnapshot') {
@@ -264,12 +268,13 @@ describe('who may', () => {
     for (const { endpoint, path, body } of await everyCall()) {
       if (endpoint.gives === 'events') continue
       const status = (await send(reader, endpoint.method, path, body)).status
-      const changes = endpoint.gives === 'operation' || ['cancelOperation', 'changeBackup'].includes(endpoint.id)
+      const changes =
+        endpoint.gives === 'operation' || ['cancelOperation', 'changeBackup', 'backUpInstance'].includes(endpoint.id)
       const expected = changes || endpoint.who === 'admin' ? 403 : 200
       expect([endpoint.id, status]).toEqual([endpoint.id, expected])
       if (endpoint.who === 'admin') expect((await send(alice, endpoint.method, path, body)).status).toBe(403)
     }
-    for (const list of ['instances', 'volumes', 'volume-snapshots', 'operations', 'events'])
+    for (const list of ['instances', 'volumes', 'volume-snapshots', 'backups', 'operations', 'events'])
       expect((await send(alice, 'GET', `/v1/${list}?all_projects=true`)).status).toBe(403)
     const after = await server.db.selectFrom('operations').select('id').execute()
     expect(after.length - before.length).toBe(1)

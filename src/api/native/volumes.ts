@@ -5,6 +5,7 @@ import type { VolumeView } from '../../../contract/volumes.ts'
 import type { Commands } from '../../app/commands.ts'
 import { changeVolumePlan } from '../../app/plans.ts'
 import { listVolumes, showVolume, type VolumeRow } from '../../app/views/volumes.ts'
+import { refuse } from '../../domain/refusals.ts'
 import { type Busy, busyWith } from './busy.ts'
 import type { NativeNeeds } from './needs.ts'
 import { serve, serveOperation } from './serve.ts'
@@ -24,9 +25,13 @@ export function volumeRoutes(app: FastifyInstance, needs: NativeNeeds): void {
     return viewOf(row, await busyWith(needs, 'volume', [row]))
   })
 
-  serveOperation(app, needs, endpoints.createVolume, async ({ caller, body }) =>
-    commands.createVolume(caller, { ...newVolumeOf(body), source: sourceOf(body.source) }),
-  )
+  serveOperation(app, needs, endpoints.createVolume, async ({ caller, body: { source, ...body } }) => {
+    const asked = newVolumeOf(body)
+    if (!('backup' in source)) return commands.createVolume(caller, { ...asked, source: sourceOf(source) })
+    const { backup, size_bytes, pool } = source
+    const from = { backup, sizeBytes: size_bytes ?? null, ...(pool === undefined ? {} : { pool }) }
+    return commands.createVolumeFromBackup(caller, { ...asked, ...from })
+  })
 
   serveOperation(app, needs, endpoints.deleteVolume, async ({ caller, params, query }) =>
     commands.deleteVolume(caller, params.volume, { cascade: query.cascade === 'true' }),
@@ -39,24 +44,27 @@ export function volumeRoutes(app: FastifyInstance, needs: NativeNeeds): void {
     return viewOf(row, await busyWith(needs, 'volume', [row]))
   })
 
-  serveOperation(app, needs, endpoints.restoreVolume, async ({ caller, params, body }) =>
-    commands.restoreVolume(caller, params.volume, body.snapshot, {
-      skipSafetySnapshot: body.skip_safety_snapshot,
-      confirm: body.confirm,
-    }),
-  )
+  serveOperation(app, needs, endpoints.restoreVolume, async ({ caller, params: { volume }, body }) => {
+    const { snapshot, backup, confirm, skip_safety_snapshot: skipSafetySnapshot } = body
+    const how = { skipSafetySnapshot, confirm }
+    if (backup) return commands.restoreBackup(caller, volume, backup, how)
+    if (snapshot) return commands.restoreVolume(caller, volume, snapshot, how)
+    throw refuse.malformed({ why: 'Give either a snapshot or a backup.' })
+  })
 }
 
-const newVolumeOf = ({ name, description, metadata, plan }: z.output<typeof endpoints.createVolume.body>) => ({
+type NewVolume = z.output<typeof endpoints.createVolume.body>
+
+const newVolumeOf = ({ name, description, metadata, plan }: Omit<NewVolume, 'source'>) => ({
   name: name ?? null,
   description,
   metadata,
   ...(plan === undefined ? {} : { plan }),
 })
 
-type Source = z.output<typeof endpoints.createVolume.body>['source']
-
-function sourceOf(source: Source): Parameters<Commands['createVolume']>[1]['source'] {
+function sourceOf(
+  source: Exclude<NewVolume['source'], { backup: unknown }>,
+): Parameters<Commands['createVolume']>[1]['source'] {
   if ('image' in source) return { from: 'image', image: source.image, sizeBytes: source.size_bytes ?? null }
   if ('snapshot' in source) return { from: 'snapshot', snapshot: source.snapshot, sizeBytes: source.size_bytes ?? null }
   return { from: 'blank', sizeBytes: source.size_bytes }

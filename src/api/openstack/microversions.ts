@@ -58,3 +58,10 @@ export const speaks = (request: FastifyRequest, minor: number): boolean => reque
 export function requireMicroversion(request: FastifyRequest, minor: number): void {
   if (!speaks(request, minor)) throw refuse.noSuchPath()
 }
+
+/** Fields of a body that came with a minor version are unknown before it. */
+export function refuseNewer(request: FastifyRequest, body: object, since: Readonly<Record<string, number>>): void {
+  for (const [field, minor] of Object.entries(since))
+    if (Object.hasOwn(body, field) && !speaks(request, minor))
+      throw refuse.malformed({ why: `Additional properties are not allowed ('${field}' was unexpected)` })
+}

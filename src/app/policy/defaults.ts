@@ -85,7 +85,6 @@ const administrator = all('rule:admin_api', [
   'comeback:host_groups:create',
   'comeback:host_groups:update',
   'comeback:host_groups:delete',
-  'comeback:hosts:change_group',
 ])
 
 const member = all('rule:project_member_or_admin', [

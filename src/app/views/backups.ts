@@ -96,3 +96,15 @@ export function shownState({ state, operation_state, restoring }: BackupRow): Sh
       return 'deleting'
   }
 }
+
+export async function hasAvailableBackup(db: Db, volume: VolumeId): Promise<boolean> {
+  const found = await db
+    .selectFrom('backups')
+    .select('id')
+    .where('volume_id', '=', volume)
+    .where('state', '=', 'available')
+    .where('deleted_at', 'is', null)
+    .limit(1)
+    .executeTakeFirst()
+  return found !== undefined
+}

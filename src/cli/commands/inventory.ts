@@ -4,9 +4,10 @@ import { type Adder, action, count, examples } from '../command.ts'
 import { findInstance } from '../find.ts'
 import { doing, fields, size, table, when } from '../output.ts'
 import type { Session } from '../session.ts'
+import { addInstanceBackup } from './back-up.ts'
 
 export const inventoryCommands: Adder = (program, terminal) => {
-  const instances = program.command('instances').description('Lists and shows instances.')
+  const instances = program.command('instances').description('Lists, shows and backs up instances.')
   instances
     .command('list', { isDefault: true })
     .description('Lists instances.')
@@ -14,6 +15,7 @@ export const inventoryCommands: Adder = (program, terminal) => {
     .option('--limit <count>', 'at most so many', count, 100)
     .addHelpText('after', examples('instances', 'instances -o json'))
     .action(action(terminal, listInstances))
+  addInstanceBackup(instances, terminal)
   instances
     .command('show')
     .description('Shows an instance and its disks.')

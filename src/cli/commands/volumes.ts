@@ -5,10 +5,11 @@ import { findPlan, findVolume, findVolumeSnapshot } from '../find.ts'
 import { clean, doing, duration, fields, size, table, when } from '../output.ts'
 import { awaitEnd, mustBeDone } from '../progress.ts'
 import type { Session } from '../session.ts'
+import { addVolumeBackup } from './back-up.ts'
 import { type ListOptions, queryOf } from './inventory.ts'
 
 export const volumeCommands: Adder = (program, terminal) => {
-  const volumes = program.command('volumes').description('Lists, shows, snapshots and restores volumes.')
+  const volumes = program.command('volumes').description('Lists, shows, snapshots, backs up and restores volumes.')
   volumes
     .command('list', { isDefault: true })
     .description('Lists volumes.')
@@ -28,6 +29,7 @@ export const volumeCommands: Adder = (program, terminal) => {
     .argument('[name]', 'name of the snapshot; left out: the time')
     .addHelpText('after', examples('volumes snapshot data', 'volumes snapshot data before-upgrade'))
     .action(action(terminal, snapshot))
+  addVolumeBackup(volumes, terminal)
   waitable(volumes.command('restore'))
     .description('Restores a volume in place to any of its snapshots. `comeback undo <operation>` takes it back.')
     .argument('<volume>', 'name or id')
@@ -62,8 +64,17 @@ async function list(session: Session, options: ListOptions): Promise<void> {
   const page = await session.client.call(endpoints.listVolumes, { query: queryOf(options) })
   session.print(page, ({ items }) =>
     table(
-      ['id', 'name', 'size', 'state', 'busy with', 'attached to', 'snapshots'],
-      items.map((one) => [one.id, one.name, size(one.size_bytes), one.state, busy(one), attachment(one), one.snapshots]),
+      ['id', 'name', 'size', 'state', 'busy with', 'attached to', 'snapshots', 'backups'],
+      items.map((one) => [
+        one.id,
+        one.name,
+        size(one.size_bytes),
+        one.state,
+        busy(one),
+        attachment(one),
+        one.snapshots,
+        one.backups,
+      ]),
     ),
   )
 }
@@ -87,6 +98,7 @@ async function show(session: Session, _options: object, name: string): Promise<v
       plan: plans.find((plan) => plan.id === one.plan)?.name,
       'attached to': attachment(one),
       pool,
+      backups: one.backups,
       created: when(created_at),
     })
     const rows = items.map((taken) => [taken.id, taken.name, taken.kind, taken.state, when(taken.created_at)])

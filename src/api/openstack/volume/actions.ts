@@ -9,17 +9,13 @@ import { GiB } from '../../../domain/volume.ts'
 import { read } from '../../http/bodies.ts'
 import type { ApiNeeds } from '../../http/needs.ts'
 import { callerOf } from '../../http/request.ts'
+import { flag } from '../flags.ts'
 import { requireMicroversion } from '../microversions.ts'
 import { labels } from '../names.ts'
 import { size } from './volumes.ts'
 
 type ById = { Params: { id: string } }
 type Action = (needs: ApiNeeds, request: FastifyRequest<ById>, body: unknown) => Promise<{ status: number; body?: object }>
-
-const flag = z.union([
-  z.boolean(),
-  z.stringFormat('boolean', /^(true|false|1|0)$/i).transform((text) => /^(true|1)$/i.test(text)),
-])
 
 const extend: Action = async ({ commands, ...needs }, request, body) => {
   const caller = callerOf(request)

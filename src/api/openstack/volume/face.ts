@@ -4,6 +4,8 @@ import { novaEnvelope } from '../envelopes.ts'
 import { negotiate } from '../microversions.ts'
 import { requireOwnPath } from '../project-in-path.ts'
 import { actions } from './actions.ts'
+import { backupActions } from './backup-actions.ts'
+import { backups } from './backups.ts'
 import { discovery } from './discovery.ts'
 import { metadata } from './metadata.ts'
 import { snapshots } from './snapshots.ts'
@@ -12,7 +14,9 @@ import { types } from './types.ts'
 import { volumeVersions } from './versions.ts'
 import { volumes } from './volumes.ts'
 
-/** Backups, groups and transfers are not offered: their paths do not exist. */
+const parts = [discovery, volumes, actions, snapshots, backups, backupActions, metadata, types, surroundings]
+
+/** Groups, transfers, and the export and import of backup records are not offered: their paths do not exist. */
 export const volumeFace = (needs: ApiNeeds): Face => ({
   prefix: '/volume',
   envelope: novaEnvelope,
@@ -22,6 +26,6 @@ export const volumeFace = (needs: ApiNeeds): Face => ({
     requireOwnPath(request)
   },
   routes: (app) => {
-    for (const part of [discovery, volumes, actions, snapshots, metadata, types, surroundings]) part(app, needs)
+    for (const part of parts) part(app, needs)
   },
 })

@@ -27,7 +27,7 @@ type Listed<Item> = { readonly items: readonly Item[]; readonly around: Readonly
 export function cinderPage<Item extends { readonly id: string }>(
   request: FastifyRequest,
   { settings }: Pick<ApiNeeds, 'settings'>,
-  name: 'volumes' | 'snapshots',
+  name: 'volumes' | 'snapshots' | 'backups',
   all: readonly Item[],
   keys: Keys<Item>,
 ): Listed<Item> {

@@ -7,6 +7,7 @@ import { refuse } from '../../../domain/refusals.ts'
 import { read } from '../../http/bodies.ts'
 import type { ApiNeeds } from '../../http/needs.ts'
 import { callerOf } from '../../http/request.ts'
+import { flag } from '../flags.ts'
 import { speaks } from '../microversions.ts'
 import { description, labels, printable } from '../names.ts'
 import { type Query, queryOf } from '../query.ts'
@@ -17,10 +18,6 @@ import { snapshotBrief, snapshotStatus, snapshotView } from './views.ts'
 type ById = { Params: { id: string } }
 
 const name = printable(255, 0)
-const flag = z.union([
-  z.boolean(),
-  z.stringFormat('boolean', /^(true|false|1|0)$/i).transform((text) => /^(true|1)$/i.test(text)),
-])
 
 const creation = z.strictObject({
   snapshot: z.strictObject({

@@ -1,6 +1,7 @@
 /** Limits (there are none), services, the one zone. */
 import type { FastifyInstance } from 'fastify'
 import { listHosts } from '../../../app/hosts.ts'
+import { listAllBackups } from '../../../app/views/backups.ts'
 import { listSnapshots, listVolumes } from '../../../app/volumes.ts'
 import { asId, type ProjectId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
@@ -15,7 +16,7 @@ export function surroundings(app: FastifyInstance, needs: ApiNeeds): void {
   const { db, policy, settings } = needs
 
   app.get('/v3/limits', async (request) => {
-    const { volumes, snapshots, gigabytes } = await usedBy(callerOf(request).project)
+    const { volumes, snapshots, gigabytes, backups, backupGigabytes } = await usedBy(callerOf(request).project)
     return {
       limits: {
         rate: [],
@@ -23,13 +24,13 @@ export function surroundings(app: FastifyInstance, needs: ApiNeeds): void {
           maxTotalVolumes: unlimited,
           maxTotalVolumeGigabytes: unlimited,
           maxTotalSnapshots: unlimited,
-          maxTotalBackups: 0,
-          maxTotalBackupGigabytes: 0,
+          maxTotalBackups: unlimited,
+          maxTotalBackupGigabytes: unlimited,
           totalVolumesUsed: volumes,
           totalGigabytesUsed: gigabytes,
           totalSnapshotsUsed: snapshots,
-          totalBackupsUsed: 0,
-          totalBackupGigabytesUsed: 0,
+          totalBackupsUsed: backups,
+          totalBackupGigabytesUsed: backupGigabytes,
         },
       },
     }
@@ -47,6 +48,8 @@ export function surroundings(app: FastifyInstance, needs: ApiNeeds): void {
         volumes: shown(used.volumes),
         snapshots: shown(used.snapshots),
         gigabytes: shown(used.gigabytes),
+        backups: shown(used.backups),
+        backup_gigabytes: shown(used.backupGigabytes),
         per_volume_gigabytes: shown(0),
       },
     }
@@ -54,21 +57,26 @@ export function surroundings(app: FastifyInstance, needs: ApiNeeds): void {
 
   app.get('/v3/os-services', async (request) => {
     policy.require(callerOf(request), 'volume_extension:services:index')
-    const [pools, hosts] = await Promise.all([
+    const [pools, vaults, hosts] = await Promise.all([
       db.selectFrom('pools').selectAll().execute(),
+      db.selectFrom('vaults').select(['name', 'tested_at', 'test_problem']).execute(),
       listHosts(db, settings.hostSilentSeconds),
     ])
-    const state = hosts.some(({ up }) => up) ? 'up' : 'down'
+    const up = hosts.some((host) => host.up)
+    const service = (binary: string, host: string, well: boolean, at: Date | null) => ({
+      binary,
+      host,
+      zone: 'nova',
+      status: 'enabled',
+      state: up && well ? 'up' : 'down',
+      updated_at: at && microseconds(at),
+      disabled_reason: null,
+    })
     return {
-      services: pools.map((pool) => ({
-        binary: 'cinder-volume',
-        host: pool.name,
-        zone: 'nova',
-        status: 'enabled',
-        state,
-        updated_at: pool.measured_at && microseconds(pool.measured_at),
-        disabled_reason: null,
-      })),
+      services: [
+        ...pools.map(({ name, measured_at }) => service('cinder-volume', name, true, measured_at)),
+        ...vaults.map(({ name, tested_at, test_problem }) => service('cinder-backup', name, test_problem === null, tested_at)),
+      ],
     }
   })
 
@@ -81,8 +89,19 @@ export function surroundings(app: FastifyInstance, needs: ApiNeeds): void {
   })
 
   async function usedBy(project: ProjectId) {
-    const [volumes, snapshots] = await Promise.all([listVolumes(needs, project), listSnapshots(needs, project)])
-    const gigabytes = [...volumes, ...snapshots].reduce((total, { size_bytes: bytes }) => total + gibOf(bytes), 0)
-    return { volumes: volumes.length, snapshots: snapshots.length, gigabytes }
+    const [volumes, snapshots, backups] = await Promise.all([
+      listVolumes(needs, project),
+      listSnapshots(needs, project),
+      listAllBackups(db, project),
+    ])
+    const sum = (all: readonly { readonly size_bytes: number }[]) =>
+      all.reduce((total, { size_bytes: bytes }) => total + gibOf(bytes), 0)
+    return {
+      volumes: volumes.length,
+      snapshots: snapshots.length,
+      gigabytes: sum(volumes) + sum(snapshots),
+      backups: backups.length,
+      backupGigabytes: sum(backups),
+    }
   }
 }

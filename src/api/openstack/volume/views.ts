@@ -18,7 +18,13 @@ export const gibOf = (bytes: number): number => Math.ceil(bytes / GiB)
  * Cinder's word for what a volume is or what is being done to it. A rollback of its instance is not shown here: the volume stays
  * in use and attached throughout.
  */
-export function volumeStatus({ state, activity, attachment }: Pick<VolumeDetail, 'state' | 'activity' | 'attachment'>): string {
+export function volumeStatus({
+  state,
+  activity,
+  attachment,
+  filling,
+}: Pick<VolumeDetail, 'state' | 'activity' | 'attachment' | 'filling'>): string {
+  if (filling && !attachment && (state === 'ready' || state === 'creating')) return 'restoring-backup'
   if (state !== 'ready') return state
   const doing = activity === null ? undefined : doingOf[activity]
   if (doing !== undefined && !(activity === 'replace-heads' && attachment)) return doing
@@ -120,7 +126,7 @@ export const snapshotView = (request: FastifyRequest, snapshot: SnapshotDetail) 
   'os-extended-snapshot-attributes:project_id': snapshot.project_id,
 })
 
-function linksOf(request: FastifyRequest, publicUrl: string | null, project: string, collection: string, id: string) {
+export function linksOf(request: FastifyRequest, publicUrl: string | null, project: string, collection: string, id: string) {
   const base = `${baseUrl(request, publicUrl)}/volume`
   return [
     { rel: 'self', href: `${base}/v3/${project}/${collection}/${id}` },

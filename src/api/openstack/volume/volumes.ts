@@ -4,12 +4,13 @@ import type { DiskSource } from '../../../app/commands.ts'
 import { settled } from '../../../app/outcome.ts'
 import type { Keys } from '../../../app/paging.ts'
 import { changeVolume, findVolume, listVolumes, type VolumeDetail } from '../../../app/volumes.ts'
-import { asId, type ImageId, type SnapshotId } from '../../../domain/ids.ts'
+import { asId, type BackupId, type ImageId, type SnapshotId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
 import { GiB } from '../../../domain/volume.ts'
 import { read } from '../../http/bodies.ts'
 import type { ApiNeeds } from '../../http/needs.ts'
 import { callerOf } from '../../http/request.ts'
+import { speaks } from '../microversions.ts'
 import { description, labels, printable } from '../names.ts'
 import { boolean, type Query, queryOf } from '../query.ts'
 import { evenIfGone } from '../repeats.ts'
@@ -51,7 +52,7 @@ const creation = z.strictObject({
     source_volid: z
       .null({ message: 'Copying a volume is not offered: make a snapshot of it, and a volume from that' })
       .optional(),
-    backup_id: z.null({ message: 'Backups are not offered' }).optional(),
+    backup_id: z.uuid().nullish(),
     consistencygroup_id: z.null({ message: 'Groups are not offered' }).optional(),
     group_id: z.null({ message: 'Groups are not offered' }).optional(),
   }),
@@ -99,12 +100,16 @@ export function volumes(app: FastifyInstance, needs: ApiNeeds): void {
     const caller = callerOf(request)
     policy.require(caller, 'volume:create')
     const { volume } = read(creation, request.body)
-    const started = await commands.createVolume(caller, {
+    if (volume.backup_id && !speaks(request, 47))
+      throw refuse.malformed({ why: 'A volume from a backup needs microversion 3.47: send it, or restore the backup.' })
+    const described = {
       name: volume.name ?? volume.display_name ?? '',
       description: volume.description ?? volume.display_description ?? null,
       metadata: volume.metadata ?? {},
-      source: sourceOf(volume),
-    })
+    }
+    const started = volume.backup_id
+      ? await commands.createVolumeFromBackup(caller, { ...described, ...fromBackup(volume, volume.backup_id) })
+      : await commands.createVolume(caller, { ...described, source: sourceOf(volume) })
     request.audited.operation = started.operation
     request.audited.target = started.volume
     const made = await findVolume(needs, caller, started.volume, 'volume:get')
@@ -150,6 +155,12 @@ export function volumes(app: FastifyInstance, needs: ApiNeeds): void {
 }
 
 type Asked = z.infer<typeof creation>['volume']
+
+function fromBackup({ size, snapshot_id, imageRef, image_id }: Asked, backup: string) {
+  if (snapshot_id || imageRef || image_id)
+    throw refuse.malformed({ why: 'A volume is made from a backup, from a snapshot or from an image, not from several.' })
+  return { backup: asId<BackupId>(backup), sizeBytes: size ? size * GiB : null }
+}
 
 function sourceOf(volume: Asked): Exclude<DiskSource, { from: 'volume' }> {
   const sizeBytes = volume.size ? volume.size * GiB : null
