@@ -87,21 +87,21 @@ export async function bootBareGuest(options: {
   return {
     console,
     exited,
-    says: async (pattern, seconds = 60) => {
+    says: async (pattern, seconds = 240) => {
       for (const end = Date.now() + seconds * 1000; Date.now() < end && qemu.exitCode === null; await sleep(50)) {
         const found = pattern.exec(await console())
         if (found) return found[1] ?? found[0]
       }
       throw new Error(`the guest did not say ${pattern}; its console: ${await console()}`)
     },
-    shell: async (line, seconds = 30) => {
+    shell: async (line, seconds = 120) => {
       const answer = await talk(at('cmd'), `${line}\n`, /^=RC (\d+)\r?\n/m, seconds)
       const code = Number(/^=RC (\d+)/m.exec(answer)?.[1])
       return { output: answer.replace(/^=RC \d+\r?\n/m, '').trim(), code }
     },
-    guestAgent: async (command) => JSON.parse(await talk(at('qga'), `{"execute":"${command}"}\n`, /\n/, 10)),
+    guestAgent: async (command) => JSON.parse(await talk(at('qga'), `{"execute":"${command}"}\n`, /\n/, 60)),
     qmp: async (command) => {
-      await talk(at('qmp'), `{"execute":"qmp_capabilities"}{"execute":"${command}"}\n`, /"return".*"return"/s, 10)
+      await talk(at('qmp'), `{"execute":"qmp_capabilities"}{"execute":"${command}"}\n`, /"return".*"return"/s, 60)
     },
     execute: async (command, args) => {
       monitor ??= QmpClient.connect(at('qmp'))
@@ -142,7 +142,7 @@ async function talk(path: string, message: string, until: RegExp, seconds: numbe
 export async function newDisk(file: string, from?: string, mib = 64): Promise<string> {
   const over = from === undefined ? [] : ['-b', from, '-F', 'qcow2']
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', ...over, file, ...(from === undefined ? [`${mib}M`] : [])], {
-    timeout: 30_000,
+    timeout: 120_000,
   })
   return file
 }
