@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { lendGuest } from '../support/bare-guest.ts'
 import { freePort } from '../support/free-port.ts'
 import { type Cloud, command, openstack, openstackWell } from '../support/openstack-clients.ts'
 
@@ -21,6 +22,7 @@ beforeAll(async () => {
   await chmod(state, 0o755)
   const listen = `127.0.0.1:${await freePort()}`
   settings = { PATH: process.env['PATH'] ?? '', COMEBACK_STATE: state, COMEBACK_LISTEN: listen }
+  await lendGuest(state)
   await launch('start')
   const openrc = await readFile(join(state, 'openrc'), 'utf8')
   const password = /OS_PASSWORD='([^']+)'/.exec(openrc)?.[1] ?? ''

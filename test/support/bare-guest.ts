@@ -1,7 +1,7 @@
 /** The demo guest under a QEMU of our own, without agent or controller: for tests of the guest itself and for bare figures. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
 import { createConnection, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,8 +12,16 @@ import { type DemoGuest, ensureDemoGuest, guestKernelArguments } from '../../src
 
 const run = promisify(execFile)
 
+const guestFolder = new URL('../../.cache/guest', import.meta.url).pathname
+
 /** Built once a machine; its key says when it has to be built again. */
-export const demoGuest = (): Promise<DemoGuest> => ensureDemoGuest(new URL('../../.cache/guest', import.meta.url).pathname)
+export const demoGuest = (): Promise<DemoGuest> => ensureDemoGuest(guestFolder)
+
+/** Has an installation find the guest built, instead of downloading its parts and building it again. */
+export async function lendGuest(state: string): Promise<void> {
+  await demoGuest()
+  await symlink(guestFolder, join(state, 'guest'))
+}
 
 export type BareGuest = {
   readonly console: () => Promise<string>
