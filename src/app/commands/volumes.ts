@@ -27,6 +27,7 @@ import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume, usableImage } from '../owned.ts'
 import { paramsOf } from '../params-of.ts'
 import { requirePlan } from '../plans.ts'
+import { requireFree } from '../volume-guards.ts'
 
 export type Made = {
   readonly from: PointRef | null
@@ -259,6 +260,7 @@ export const volumeCommands = (needs: Needs): Verbs => ({
         await take(exclusive('volume', id))
         const volume = await ownedVolume(tx, caller, id)
         const attached = await tx.selectFrom('attachments').select('instance_id').where('volume_id', '=', id).executeTakeFirst()
+        await requireFree(tx, id)
         if (attached || volume.state === 'creating') {
           throw refuse.volumeWrongState({
             id,
