@@ -74,6 +74,8 @@ const controller = shared.extend({
   COMEBACK_VOLUME_OPERATIONS_PER_USER: z.coerce.number().int().positive().default(3),
   /** A volume operation without progress for so long is shown as failed and taken back. */
   COMEBACK_VOLUME_OPERATION_STALLED_SECONDS: seconds(7200),
+  /** Backups, verifications and sweeps of vaults that this controller runs at once; the others wait. */
+  COMEBACK_BACKUPS_AT_ONCE: z.coerce.number().int().positive().default(4),
   /** Between two looks for what a vault holds in vain of a volume; it goes at the second one. */
   COMEBACK_VAULT_SWEEP_SECONDS: seconds(600),
   /** How often the database is dumped into the pool. */
@@ -171,6 +173,7 @@ export function controllerConfig(env: Environment = process.env) {
     poolWarnPercent: settings.COMEBACK_POOL_WARN_PERCENT,
     volumeOperationsPerUser: settings.COMEBACK_VOLUME_OPERATIONS_PER_USER,
     volumeOperationStalledSeconds: settings.COMEBACK_VOLUME_OPERATION_STALLED_SECONDS,
+    backupsAtOnce: settings.COMEBACK_BACKUPS_AT_ONCE,
     vaultSweepSeconds: settings.COMEBACK_VAULT_SWEEP_SECONDS,
     dumpSeconds: settings.COMEBACK_DUMP_SECONDS,
   }

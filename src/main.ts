@@ -22,6 +22,7 @@ import type { Needs } from './app/needs.ts'
 import { readPolicyFile } from './app/policy/file.ts'
 import { createPolicy } from './app/policy/policy.ts'
 import { receiveUploads } from './app/uploads.ts'
+import { backupRowsWatcher } from './app/watchers/backup-rows.ts'
 import { collectorWatcher } from './app/watchers/collector.ts'
 import { type DumpNeeds, dumpWatcher } from './app/watchers/dump.ts'
 import { hostsWatcher } from './app/watchers/hosts.ts'
@@ -39,7 +40,7 @@ import type { VaultKeys } from './ports/secrets.ts'
 import type { VaultMover } from './ports/vault-mover.ts'
 import type { World } from './ports/world.ts'
 import { startWorker, type Ticket } from './sagas/engine/worker.ts'
-import { sagas } from './sagas/index.ts'
+import { lanes, sagas } from './sagas/index.ts'
 
 const config = controllerConfig()
 const log = pino({ level: config.logLevel, base: { process: 'controller' } })
@@ -99,13 +100,11 @@ const worldFor = ({ operation, epoch, requestId, resourceOfFence }: Ticket): Wor
 }
 const claims = createClaims({ db, listener, owner: `${config.hostName}:${config.listen.port}` })
 await claims.takeBack()
-const worker = startWorker({
-  claims,
-  sagas,
-  worldFor,
-  clock: systemClock,
-  log,
-})
+const work = { claims, worldFor, clock: systemClock, log }
+const workers = [
+  startWorker({ ...work, sagas: lanes.quick, concurrency: 16 }),
+  startWorker({ ...work, sagas: lanes.slow, concurrency: config.backupsAtOnce }),
+]
 
 const server = await buildServer({
   db,
@@ -147,6 +146,7 @@ const watchers: Watcher[] = [
     },
     10_000,
   ),
+  backupRowsWatcher({ db, operations }, 60_000),
   stalledWatcher({ db, operations, log, afterSeconds: config.volumeOperationStalledSeconds }, 10_000),
   dumpWatcher(dumping, config.dumpSeconds * 1000),
   housekeepingWatcher(db, 3_600_000),
@@ -166,7 +166,7 @@ const graceMs = 5_000
 async function stop(): Promise<void> {
   stopping.abort()
   await server.close()
-  await worker.stop(graceMs)
+  await Promise.all(workers.map((worker) => worker.stop(graceMs)))
   await watching
   agents.close()
   await listener.close()

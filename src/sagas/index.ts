@@ -44,3 +44,12 @@ export const sagas = {
 } as const
 
 export type SagaName = keyof typeof sagas
+
+const moving = ['write-backup', 'verify-vault', 'sweep-vault'] as const satisfies readonly SagaName[]
+const isMoving = (name: string): boolean => (moving as readonly string[]).includes(name)
+
+/** Those that may move data for hours, and all others, which must never wait for them. */
+export const lanes = {
+  slow: Object.fromEntries(Object.entries(sagas).filter(([name]) => isMoving(name))),
+  quick: Object.fromEntries(Object.entries(sagas).filter(([name]) => !isMoving(name))),
+}

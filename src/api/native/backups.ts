@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { BackupView } from '../../../contract/backups.ts'
 import { endpoints } from '../../../contract/index.ts'
 import { changeBackup } from '../../app/backups.ts'
-import { type BackupRow, findBackup, listBackups, shownState } from '../../app/views/backups.ts'
+import { type BackupRow, failReasonOf, findBackup, listBackups, shownState } from '../../app/views/backups.ts'
 import type { NativeNeeds } from './needs.ts'
 import { serve, serveOperation } from './serve.ts'
 import { moment } from './wire.ts'
@@ -47,7 +47,7 @@ const viewOf = (row: BackupRow): BackupView => ({
   name: row.name,
   description: row.description,
   state: shownState(row),
-  fail_reason: row.fail_reason,
+  fail_reason: failReasonOf(row),
   volume: row.volume_id,
   volume_name: row.volume_name,
   volume_exists: row.present_volume !== null,

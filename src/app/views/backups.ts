@@ -1,6 +1,7 @@
 /** Backups as the faces show them: the row, what is being done to it, and the names of what it belongs to. */
 import { sql } from 'kysely'
 import { type BackupId, type InstanceId, isUuid, type VaultId, type VolumeId } from '../../domain/ids.ts'
+import type { OperationState } from '../../domain/operation.ts'
 import type { Db } from '../../ports/tables.ts'
 import type { Caller } from '../caller.ts'
 import type { PolicyName } from '../policy/policy.ts'
@@ -27,7 +28,7 @@ const rows = (db: Db) =>
     .leftJoin('volumes as v', (join) => join.onRef('v.id', '=', 'b.volume_id').on('v.deleted_at', 'is', null))
     .leftJoin('operations as o', 'o.id', 'b.operation_id')
     .selectAll('b')
-    .select(['t.name as vault_name', 'o.state as operation_state', 'v.id as present_volume'])
+    .select(['t.name as vault_name', 'o.state as operation_state', 'o.problem', 'v.id as present_volume'])
     .select(sql<string>`coalesce(v.name, b.facts->>'volumeName', '')`.as('volume_name'))
     .select((row) =>
       row
@@ -83,9 +84,16 @@ export async function findBackup(
   return visible(needs, caller, rule, { what: 'Backup', id, row })
 }
 
+/** It has failed, and what it did is being taken back. */
+const goingBack = (state: OperationState | null): boolean => state === 'undoing' || state === 'stuck' || state === 'quarantined'
+
+export const failReasonOf = ({ state, fail_reason, operation_state, problem }: BackupRow): string | null =>
+  fail_reason ?? (state === 'creating' && goingBack(operation_state) ? (problem?.message ?? null) : null)
+
 export function shownState({ state, operation_state, restoring }: BackupRow): ShownBackupState {
   switch (state) {
     case 'creating':
+      if (goingBack(operation_state)) return 'failed'
       return operation_state === 'pending' ? 'pending' : 'creating'
     case 'available':
       return restoring ? 'restoring' : 'available'

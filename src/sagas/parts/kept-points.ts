@@ -65,10 +65,18 @@ export type ToDescribe = { readonly layer: LayerId; readonly volume: VolumeId }
 /** Lets a backup's point go: what nothing else needs of it is collected. */
 export async function releasePoints(tx: Tx, backups: readonly BackupId[]): Promise<ToDescribe[]> {
   if (backups.length === 0) return []
-  const rows = await tx.selectFrom('backups').select('snapshot_id').where('id', 'in', backups).execute()
-  const snapshots = rows.flatMap(({ snapshot_id }) => snapshot_id ?? [])
-  const layers = await layersOfSnapshots(tx, snapshots)
-  for (const snapshot of snapshots) await deleteSnapshotRow(tx, snapshot)
+  const hidden = await tx
+    .selectFrom('backups as b')
+    .innerJoin('volume_snapshots as s', 's.id', 'b.snapshot_id')
+    .select(['s.id', 's.state'])
+    .where('b.id', 'in', backups)
+    .execute()
+  // One that failed, or that a recovery has not found, has no layer that could be described.
+  const layers = await layersOfSnapshots(
+    tx,
+    hidden.filter(({ state }) => state === 'available').map(({ id }) => id),
+  )
+  for (const { id } of hidden) await deleteSnapshotRow(tx, id)
   await tx.updateTable('backups').set({ snapshot_id: null }).where('id', 'in', backups).execute()
   return layers
 }
