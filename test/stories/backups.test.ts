@@ -1,7 +1,8 @@
 /** Backups through the commands, with pools and vaults in memory. */
-import { beforeEach, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import type { BackupRequest } from '../../src/app/commands.ts'
-import { type BackupId, newId, type OperationId, type VaultId, type VolumeId } from '../../src/domain/ids.ts'
+import { mergerWatcher } from '../../src/app/watchers/merger.ts'
+import { type BackupId, newId, type OperationId, type SnapshotId, type VaultId, type VolumeId } from '../../src/domain/ids.ts'
 import { GiB } from '../../src/domain/volume.ts'
 import { type Cloud, makeCloud } from '../support/cloud.ts'
 
@@ -131,4 +132,69 @@ test('a vault is taken in again with its recovery key, and its backups are liste
   const { result } = await cloud.done(cloud.commands.recoverVault(cloud.caller, vault))
   expect(result).toMatchObject({ backupsAdded: 1, problems: [] })
   expect(await rowOf(backup)).toMatchObject({ state: 'available', metadata: { a: 'b' }, volume_id: volume })
+})
+
+describe('merges', () => {
+  const merge = () => mergerWatcher({ ...cloud, storage: () => cloud.storage }, 0).look(new AbortController().signal)
+  const merges = async () => (await cloud.operations.list({ kind: 'merge-layers', limit: 10 })).map(({ state }) => state)
+  const snapshot = async (volume: VolumeId) => {
+    const taken = { volume, name: null, description: null, metadata: {}, force: true, consistency: 'crash' } as const
+    return (await cloud.done(cloud.commands.createVolumeSnapshot(cloud.caller, taken))).snapshot
+  }
+
+  /** Its bottom layer is of no use to anybody any more. */
+  async function mergeable(): Promise<{ volume: VolumeId; kept: SnapshotId }> {
+    const volume = await newVolume()
+    await write(volume, 1, 0x11)
+    const first = await snapshot(volume)
+    await write(volume, 2, 0x22)
+    const kept = await snapshot(volume)
+    await write(volume, 3, 0x33)
+    await cloud.done(cloud.commands.deleteVolumeSnapshot(cloud.caller, first, { confirm: null }))
+    return { volume, kept }
+  }
+
+  test.each(['what it holds now', 'a snapshot'] as const)('leave the layers of a point that is read: %s', async (what) => {
+    const { volume, kept } = await mergeable()
+    const gate = Promise.withResolvers<void>()
+    let waiting = 0
+    cloud.mover.gate = async () => {
+      waiting += 1
+      await gate.promise
+    }
+    const snapshotOf = what === 'a snapshot' ? kept : null
+    const begun = await cloud.commands.createBackup(cloud.caller, asked(volume, { snapshot: snapshotOf }))
+    await expect.poll(() => waiting).toBe(1)
+    await merge()
+    expect(await merges()).toEqual([])
+    gate.resolve()
+    await cloud.done(Promise.resolve(begun))
+    await merge()
+    expect(await merges()).toHaveLength(1)
+    const content = { 1: 0x11, 2: 0x22, ...(snapshotOf ? {} : { 3: 0x33 }) }
+    expect(cloud.vaults.contentOf(begun.backup)).toEqual(content)
+  })
+
+  test('that are under way are waited for', async () => {
+    const { volume, kept } = await mergeable()
+    const gate = Promise.withResolvers<void>()
+    const { storage } = cloud
+    const before = storage.merge
+    let merging = 0
+    storage.merge = async (one) => {
+      merging += 1
+      await gate.promise
+      return before.call(storage, one)
+    }
+    await merge()
+    await expect.poll(() => merging).toBe(1)
+    const begun = cloud.commands.createBackup(cloud.caller, asked(volume, { snapshot: kept }))
+    const cancelled = () =>
+      cloud.db.selectFrom('operations').select('cancel_requested').where('kind', '=', 'merge-layers').execute()
+    await expect.poll(cancelled).toEqual([{ cancel_requested: true }])
+    expect(await cloud.db.selectFrom('backups').select('id').execute()).toEqual([])
+    gate.resolve()
+    const { backup } = await cloud.done(begun)
+    expect(cloud.vaults.contentOf(backup)).toEqual({ 1: 0x11, 2: 0x22 })
+  })
 })

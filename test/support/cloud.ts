@@ -149,6 +149,7 @@ export async function makeCloud(pointsPerLayer: 'one' | 'many') {
     machines,
     vaults,
     mover,
+    log: engine.log,
     commands,
     operations,
     caller,
