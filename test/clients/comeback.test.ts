@@ -1,14 +1,12 @@
-import { spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { InstanceId } from '../../src/domain/ids.ts'
 import type { MachineSpec } from '../../src/ports/host-agent.ts'
+import { comebackIn, type Ran, type RunOptions, signInAs } from '../support/comeback-command.ts'
 import { MemoryHost } from '../support/memory-host.ts'
 import { type NativeServer, nativeServer, type TestUser } from '../support/native-server.ts'
-
-const main = new URL('../../src/cli/main.ts', import.meta.url).pathname
 
 let server: NativeServer
 let alice: TestUser
@@ -39,39 +37,8 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true }))
 
-type Ran = { readonly code: number | null; readonly out: string; readonly err: string }
-type Options = { env?: Record<string, string>; interruptAfter?: RegExp; input?: string }
-
-const signedInAs = (name: string) => ({
-  OS_AUTH_URL: `${server.url}/identity/v3`,
-  OS_USERNAME: name,
-  OS_PASSWORD: name,
-  OS_PROJECT_NAME: 'blue',
-})
-
-/** The command as a process of its own. */
-function comeback(args: readonly string[], { env = signedInAs('alice'), interruptAfter }: Options = {}): Promise<Ran> {
-  const { PATH = '' } = process.env
-  const child = spawn(process.execPath, [main, ...args], {
-    cwd: folder,
-    env: { PATH, NODE_COMPILE_CACHE: join(folder, 'cache'), ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let out = ''
-  let err = ''
-  let interrupted = false
-  child.stdout.on('data', (chunk: Buffer) => {
-    out += chunk
-  })
-  child.stderr.on('data', (chunk: Buffer) => {
-    err += chunk
-    if (interruptAfter?.test(err) && !interrupted) interrupted = child.kill('SIGINT')
-  })
-  return new Promise((resolve, reject) => {
-    child.on('error', reject)
-    child.on('close', (code) => resolve({ code, out, err }))
-  })
-}
+const signedInAs = (name: string) => signInAs(server.url, name, name, 'blue')
+const comeback = (args: readonly string[], options: RunOptions = {}) => comebackIn(folder, signedInAs('alice'))(args, options)
 
 const parsed = ({ out }: Ran) => JSON.parse(out) as Record<string, never>
 
@@ -213,7 +180,9 @@ describe('how it ends is said by the exit code', () => {
     const ran = await comeback(['rollback', 'stuck', 'A'])
     expect(ran.code).toBe(5)
     const [, operation = ''] = /comeback operations force-end (\S+)/.exec(ran.err) ?? []
-    expect((await comeback(['operations', '--state', 'stuck'])).out).toContain(operation)
+    // It is tried again now and then, and is not called stuck in the middle of that.
+    const stuck = async () => (await comeback(['operations', '--state', 'stuck'])).out
+    await expect.poll(stuck, { timeout: 60_000 }).toContain(operation)
     expect((await comeback(['operations', 'force-end', operation])).code).toBe(4)
     const ended = await comeback(['operations', 'force-end', operation], { env: signedInAs('chief') })
     broken = false

@@ -67,7 +67,8 @@ export const vaultCommands: Adder = (program, terminal) => {
 const one = (vault: Command, verb: string, description: string): Command =>
   vault.command(verb).description(description).argument('<vault>', 'name or id')
 
-const rate = (text: string): number | null => (text === 'none' ? null : bytes(text))
+/** Commander takes null for no value at all. */
+const rate = (text: string): number | 'none' => (text === 'none' ? text : bytes(text))
 
 const settings = (command: Command): Command =>
   command
@@ -75,11 +76,11 @@ const settings = (command: Command): Command =>
     .option('--parallel <count>', 'how many blocks are under way at once', count)
     .option('--default', 'the vault of hosts whose group has none; the first vault is it in any case')
 
-type Settings = { rate?: number | null; parallel?: number; default?: boolean; name?: string }
+type Settings = { rate?: number | 'none'; parallel?: number; default?: boolean; name?: string }
 
 const bodyOf = ({ rate: limit, parallel, default: isDefault, name }: Settings) => ({
   ...(name === undefined ? {} : { name }),
-  ...(limit === undefined ? {} : { bytes_per_second: limit }),
+  ...(limit === undefined ? {} : { bytes_per_second: limit === 'none' ? null : limit }),
   ...(parallel === undefined ? {} : { parallel }),
   ...(isDefault === undefined ? {} : { default: isDefault }),
 })
