@@ -5,6 +5,7 @@ import { systemClock } from './adapters/clock.ts'
 import { createClaims } from './adapters/database/claims.ts'
 import { connect, database } from './adapters/database/connect.ts'
 import { dumpDatabase } from './adapters/database/dump.ts'
+import { nextEpoch } from './adapters/database/epochs.ts'
 import { fencedDatabase } from './adapters/database/fenced.ts'
 import { listen } from './adapters/database/listen.ts'
 import { migrate } from './adapters/database/migrate.ts'
@@ -37,7 +38,6 @@ import { controllerConfig } from './config.ts'
 import { newId, type OperationId, type PoolId } from './domain/ids.ts'
 import { refuse } from './domain/refusals.ts'
 import type { VaultKeys } from './ports/secrets.ts'
-import type { VaultMover } from './ports/vault-mover.ts'
 import type { World } from './ports/world.ts'
 import { startWorker, type Ticket } from './sagas/engine/worker.ts'
 import { lanes, sagas } from './sagas/index.ts'
@@ -68,9 +68,6 @@ const policy = createPolicy(config.policyFile === null ? {} : await readPolicyFi
 const secrets = secretsUnder(
   await secretKey(config.secretKeyFile ?? join(config.state, 'secret.key'), { make: config.secretKeyFile === null }),
 )
-const noMover = (): VaultMover => {
-  throw refuse.notImplemented({ what: 'Moving data to and from vaults' })
-}
 const noVaultKeys: VaultKeys = { newDataKey: noKeys, newRecoveryKey: noKeys, recover: noKeys }
 function noKeys(): never {
   throw refuse.notImplemented({ what: 'Making vaults' })
@@ -79,7 +76,10 @@ const needs: Needs = {
   db,
   operations,
   settings: config,
-  mover: async () => noMover(),
+  mover: async (host, operation) => {
+    const fence = { resource: `operation:${operation}`, epoch: await nextEpoch(db), operation }
+    return agents.mover(host, { fence, requestId: systemOrigin().requestId })
+  },
   secrets,
   vaultKeys: noVaultKeys,
   allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }),
@@ -94,7 +94,7 @@ const worldFor = ({ operation, epoch, requestId, resourceOfFence }: Ticket): Wor
     clock: systemClock,
     storage: (id) => agents.storage(id, from),
     hosts: (id) => agents.host(id, from),
-    mover: noMover,
+    mover: (id) => agents.mover(id, from),
     secrets,
   }
 }

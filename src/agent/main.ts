@@ -28,6 +28,7 @@ try {
     accelerator: 'auto',
     listening: [{ over: 'unix', path: config.socket }, ...(await overTls(config))],
     resumeFreeBytes,
+    mover: new URL('./mover/main.ts', import.meta.url).pathname,
     log,
   })
   // A second signal, as a terminal's Ctrl-C through a parent brings it, must not cut the ending short.

@@ -4,11 +4,13 @@
  *
  *   POST /v1/host/<call>                       {args, fence} -> {result}
  *   POST /v1/pools/<pool>/<call>               {args, fence} -> {result}
+ *   POST /v1/mover/<call>                      {args, fence} -> JSON lines: {progress} …, then {result} or {error}
  *   PUT  /v1/pools/<pool>/incoming/<upload>    the data      -> {result: {sizeBytes, md5, sha512}}
  *   GET  /v1/events?after=<seq>                one JSON line an event, for as long as both live
  *
  * A refusal is {error: {code, kind, message, facts}} under the status of its kind; a defect of the agent is 500 with nothing
- * inside. Calls that change something carry a fence: the agent remembers the highest epoch of each resource, ends what a lower
+ * inside. Whatever touches a vault may take long, and says so at least every few seconds: silence means that nobody is there.
+ * Calls that change something carry a fence: the agent remembers the highest epoch of each resource, ends what a lower
  * one has under way, and refuses it from then on.
  */
 import { z } from 'zod'
@@ -16,7 +18,9 @@ import type { OperationId, RequestId } from '../domain/ids.ts'
 import type { RefusalKind } from '../domain/refusals.ts'
 import type { HostAgent } from '../ports/host-agent.ts'
 import type { StorageDriver } from '../ports/storage-driver.ts'
+import type { Report, VaultMover } from '../ports/vault-mover.ts'
 import * as wire from './wire/schemas.ts'
+import * as vault from './wire/vault.ts'
 
 export { runDirectoryOf } from './machines/names.ts'
 export { hostEvent, received, uploadName } from './wire/schemas.ts'
@@ -42,11 +46,14 @@ export const fence = z.strictObject({
   operation: wire.operationId,
 })
 
-type WithoutSignal<Args extends readonly unknown[]> = Args extends readonly [...infer First, (AbortSignal | undefined)?]
-  ? AbortSignal extends Args[Extract<keyof Args, `${number}`>]
+type WithoutLast<Last, Args extends readonly unknown[]> = Args extends readonly [...infer First, (Last | undefined)?]
+  ? Last extends Args[Extract<keyof Args, `${number}`>]
     ? First
     : Args
   : Args
+
+/** What of a call's arguments crosses: neither who may end it, nor who is told how far it is. */
+type Crossing<Args extends readonly unknown[]> = WithoutLast<Report, WithoutLast<AbortSignal, Args>>
 
 // biome-ignore lint/suspicious/noExplicitAny: any function at all; what it takes and gives is inferred.
 type Callable = (...args: any[]) => Promise<any>
@@ -55,7 +62,7 @@ export type CallsOf<Port> = {
   readonly [Name in keyof Port as Port[Name] extends Callable ? Name : never]: Port[Name] extends Callable
     ? {
         readonly changes: boolean
-        readonly args: z.ZodType<WithoutSignal<Parameters<Port[Name]>>>
+        readonly args: z.ZodType<Crossing<Parameters<Port[Name]>>>
         readonly result: z.ZodType<Awaited<ReturnType<Port[Name]>>>
       }
     : never
@@ -110,8 +117,28 @@ export const poolCalls = {
   space: reads(z.tuple([]), z.object({ totalBytes: wire.bytes, freeBytes: wire.bytes })),
 } as const satisfies CallsOf<StorageDriver>
 
+export const moverCalls = {
+  makeVault: changes(z.tuple([vault.vaultAccess, vault.vaultIdentity]), nothing),
+  readIdentity: reads(z.tuple([vault.vaultPlace]), vault.vaultIdentity.nullable()),
+  writeSlots: changes(z.tuple([vault.vaultAccess, z.array(vault.keySlot).min(1)]), nothing),
+  testVault: reads(z.tuple([vault.vaultAccess]), vault.testOutcome),
+  writeBackup: changes(z.tuple([vault.vaultAccess, vault.writeBackup]), vault.backupOutcome),
+  discardBackup: changes(z.tuple([vault.vaultAccess, vault.backupRef]), nothing),
+  restoreBackup: changes(z.tuple([vault.vaultAccess, vault.restoreBackup]), vault.restoreOutcome),
+  hasBackup: reads(z.tuple([vault.vaultAccess, vault.backupRef]), z.boolean()),
+  deleteBackup: changes(z.tuple([vault.vaultAccess, vault.backupRef]), nothing),
+  listBackups: reads(z.tuple([vault.vaultAccess]), z.array(vault.foundBackup)),
+  sweepVolume: changes(z.tuple([vault.vaultAccess, wire.volumeId]), vault.sweepOutcome),
+  verify: reads(z.tuple([vault.vaultAccess, wire.volumeId.nullable()]), vault.verifyOutcome),
+} as const satisfies CallsOf<VaultMover>
+
+export type MoverCall = keyof typeof moverCalls
 export type HostCall = keyof typeof hostCalls
 export type PoolCall = keyof typeof poolCalls
+
+/** How long the agent may say nothing while a call about a vault runs; it speaks far more often. */
+export const moverSilenceMs = 60_000
+export const moverSpeaksMs = 2_000
 
 export const wireError = z.object({
   error: z.object({

@@ -14,9 +14,20 @@ import type { HostHello } from '../ports/host-agent.ts'
 import { callPool, hostImplementations, poolOf } from './calls.ts'
 import type { EventLog } from './event-log.ts'
 import type { Fences } from './fences.ts'
+import { LineAnswer } from './long-calls.ts'
 import type { LocalPool } from './machines/environment.ts'
 import type { Machines } from './machines/machines.ts'
-import { fence, hostCalls, poolCalls, protocolVersion, requestIdHeader, uploadName, wireStatus } from './protocol.ts'
+import type { Movers } from './mover/movers.ts'
+import {
+  fence,
+  hostCalls,
+  moverCalls,
+  poolCalls,
+  protocolVersion,
+  requestIdHeader,
+  uploadName,
+  wireStatus,
+} from './protocol.ts'
 import { QmpClosed, QmpRefused, QmpTimeout } from './qmp/errors.ts'
 import { receive } from './receive.ts'
 
@@ -33,6 +44,7 @@ export type Listening =
 
 export type ServerParts = {
   readonly machines: Machines
+  readonly movers: Movers
   readonly pools: ReadonlyMap<PoolId, LocalPool>
   readonly fences: Fences
   readonly events: EventLog
@@ -85,7 +97,7 @@ export class AgentServer {
 
   /** Streams end at once, calls that run are answered. */
   async close(): Promise<void> {
-    this.#closing.abort()
+    this.#closing.abort(refuse.hostUnreachable({ host: this.#parts.hello().name }))
     const server = this.#server
     if (server === undefined) return
     const closed = new Promise((resolve) => server.close(resolve))
@@ -100,23 +112,27 @@ export class AgentServer {
     const url = new URL(request.url ?? '/', 'http://agent')
     const log = this.#parts.log.child({ requestId, call: url.pathname })
     const since = performance.now()
+    const answer: Answering = { lines: null }
     try {
       const [version, kind, ...rest] = url.pathname.slice(1).split('/')
       if (version !== protocolVersion) throw refuse.notFound({ what: 'Path', id: url.pathname })
       if (request.method === 'GET' && kind === 'events')
         return await this.#stream(Number(url.searchParams.get('after') ?? 0), response)
-      const result = await this.#answer(request, response, kind ?? '', rest, log)
-      send(response, 200, { result })
+      const result = await this.#answer(request, response, kind ?? '', rest, log, answer)
+      if (answer.lines) answer.lines.end({ result })
+      else send(response, 200, { result })
       // Watchers look every few seconds and have no request; what a request did is worth a line.
       log[requestId === '' ? 'debug' : 'info']({ ms: Math.round(performance.now() - since) }, 'done')
     } catch (error) {
       const refusal = refusalOf(error, log)
       log.info({ ms: Math.round(performance.now() - since), code: refusal?.code ?? 'defect' }, 'refused')
       request.resume()
-      if (refusal === null) send(response, 500, { error: { code: 'defect', kind: 'defect', message: '', facts: {} } })
+      const { code, kind, message, facts } = refusal ?? defect
+      const refused = { error: { code, kind, message, facts } }
+      if (answer.lines?.hasBegun) answer.lines.end(refused)
       else {
-        const { code, kind, message, facts } = refusal
-        send(response, wireStatus[kind], { error: { code, kind, message, facts } })
+        answer.lines?.abandon()
+        send(response, kind === 'defect' ? 500 : wireStatus[kind], refused)
       }
     }
   }
@@ -127,6 +143,7 @@ export class AgentServer {
     kind: string,
     rest: string[],
     log: Logger,
+    answer: Answering,
   ): Promise<unknown> {
     if (kind === 'pools' && request.method === 'PUT' && rest[1] === 'incoming') {
       const pool = poolOf(this.#parts.pools, asId<PoolId>(rest[0] ?? ''))
@@ -136,7 +153,7 @@ export class AgentServer {
     const asked = valid(body, await readJson(request))
     const name = rest.at(-1) ?? ''
     const hungUp = new AbortController()
-    response.once('close', () => response.writableFinished || hungUp.abort(new Error('the caller hung up')))
+    response.once('close', () => response.writableFinished || hungUp.abort(refuse.hostFailure({ what: 'its caller hung up' })))
     if (kind === 'host' && rest.length === 1 && isOf(hostCalls, name)) {
       const { args, changes } = hostCalls[name]
       const given = valid<unknown>(args, asked.args)
@@ -151,6 +168,15 @@ export class AgentServer {
       const { args, changes } = poolCalls[name]
       const given: unknown[] = valid<unknown[]>(args, asked.args)
       return await this.#fenced(changes, asked.fence, hungUp.signal, log, () => callPool(pool, name, given))
+    }
+    if (kind === 'mover' && rest.length === 1 && isOf(moverCalls, name)) {
+      const { args, changes } = moverCalls[name]
+      const given: unknown[] = valid<unknown[]>(args, asked.args)
+      const lines = new LineAnswer(response)
+      answer.lines = lines
+      return await this.#fenced(changes, asked.fence, hungUp.signal, log, (signal) =>
+        this.#parts.movers.call(name, given, lines.tell, AbortSignal.any([signal, hungUp.signal])),
+      )
     }
     throw refuse.notFound({ what: 'Call', id: name })
   }
@@ -186,6 +212,11 @@ export class AgentServer {
     response.end()
   }
 }
+
+/** `lines`: since the call was recognized as one that is answered in lines. */
+type Answering = { lines: LineAnswer | null }
+
+const defect = { code: 'defect', kind: 'defect', message: '', facts: {} } as const
 
 const isOf = <Table extends object>(table: Table, name: string): name is Extract<keyof Table, string> =>
   Object.hasOwn(table, name)

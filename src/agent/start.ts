@@ -12,12 +12,15 @@ import { type Bytes, newId, type PoolId } from '../domain/ids.ts'
 import { refuse } from '../domain/refusals.ts'
 import type { HostHello } from '../ports/host-agent.ts'
 import { EventLog } from './event-log.ts'
+import { exportsDirectory } from './exports/exports.ts'
 import { Fences } from './fences.ts'
 import { type Choice, chooseAccelerator } from './kvm-probe.ts'
 import type { OpenPool, QemuUser } from './machines/environment.ts'
 import { Machines } from './machines/machines.ts'
 import { bootIdOf } from './machines/process.ts'
 import { Records } from './machines/record.ts'
+import { Movers } from './mover/movers.ts'
+import { endOrphans } from './orphans.ts'
 import { AgentServer, type Listening } from './server.ts'
 
 export type AgentOptions = {
@@ -35,6 +38,8 @@ export type AgentOptions = {
   readonly accelerator: 'auto' | 'kvm' | 'tcg'
   readonly listening: readonly Listening[]
   readonly resumeFreeBytes: Bytes
+  /** The program that moves data to and from vaults, a process a job. */
+  readonly mover: string
   readonly log: Logger
 }
 
@@ -73,12 +78,14 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     log,
     resumeFreeBytes: options.resumeFreeBytes,
   })
+  const movers = await openMovers(options, pools)
   const hello = await helloOf(options, chosen.accelerator, bootId, pools)
   const servers: AgentServer[] = []
   const addresses: string[] = []
   for (const listening of options.listening) {
     const server = new AgentServer({
       machines,
+      movers,
       pools,
       fences,
       events,
@@ -127,6 +134,18 @@ async function openPools(options: AgentOptions): Promise<Map<PoolId, Closable>> 
 }
 
 const closePool = ({ close }: Closable): Promise<void> => close()
+
+/** A merge may hold a layer for minutes; whoever waits for it in vain asks again later. */
+const layersPatienceMs = 60_000
+/** A mover speaks every second; on a machine that is out of memory it may be held up for long. */
+const moverSilenceMs = 120_000
+
+async function openMovers(options: AgentOptions, pools: ReadonlyMap<PoolId, OpenPool>): Promise<Movers> {
+  const { runDirectory, stateDirectory, qemuUser, lowUser, log, mover: program } = options
+  await endOrphans(exportsDirectory(runDirectory), log)
+  const waits = { patienceMs: layersPatienceMs, silenceMs: moverSilenceMs }
+  return new Movers({ runDirectory, stateDirectory, qemuUser, lowUser, log, program, pools, ...waits })
+}
 
 async function helloOf(
   { name }: AgentOptions,

@@ -147,6 +147,10 @@ const table = {
     (f: { place: string }) =>
       `${f.place} is not an empty directory. Give an empty one, or add the vault that lies there with its recovery key.`,
   ],
+  vaultPlaceRefused: [
+    'invalid',
+    (f: { place: string; why: string }) => `${f.place} cannot hold a vault: ${f.why}. Give another directory.`,
+  ],
   vaultInUse: ['conflict', (f: { vault: string; why: string }) => `Vault ${f.vault} cannot be removed: ${f.why}.`],
   recoveryKeyRefused: ['invalid', (f: { why: string }) => `This recovery key does not open the vault: ${f.why}.`],
   secretUnreadable: [
@@ -180,6 +184,11 @@ const table = {
     () =>
       'RBD image has active watchers; refusing rollback: the disk is still held open by another process. It was retried; if it persists, find and end what holds the disk.',
   ],
+  layersBusy: [
+    'unavailable',
+    () =>
+      'Layers of this disk are in use: a backup reads them, or they are being merged. Nothing was changed; retry in a minute.',
+  ],
   chainTooLong: [
     'conflict',
     (f: { id: string; depth: number }) =>
@@ -206,16 +215,6 @@ const table = {
     (f: { pool: string }) => `Pool ${f.pool} has too little free space for this. Free some space or ask the administrator.`,
   ],
   imageNotUsable: ['invalid', (f: { id: string; why: string }) => `Image ${f.id} is unacceptable: ${f.why}`],
-  flavorMemoryTooSmall: [
-    'invalid',
-    (f: { has: number; needs: number }) =>
-      `Flavor's memory is too small for requested image: it has ${f.has} MiB, and the image asks for ${f.needs} MiB.`,
-  ],
-  fixedIpNotValid: [
-    'invalid',
-    (f: { ip: string; network: string; why: string }) =>
-      `Fixed IP address ${f.ip} is not a valid ip address for network ${f.network}: ${f.why}.`,
-  ],
   imageDataRefused: ['invalid', (f: { why: string }) => `Invalid image data: ${f.why}`],
   staleEpoch: [
     'conflict',

@@ -62,7 +62,7 @@ export async function findService(service: Service, runDir: string, program = pr
 export async function findQemu(...directories: readonly string[]): Promise<readonly Running[]> {
   const isBelow = (path: string) => directories.some((directory) => path.includes(`${directory}/`))
   const qemus = (await all()).filter(({ argv }) => /(^|\/)qemu-[a-z0-9_-]+$/.test(argv[0] ?? ''))
-  const isFor = ({ argv, env }: Running) => argv.some(isBelow) || isBelow(env.get('COMEBACK_LOCKS_OF') ?? '')
+  const isFor = ({ argv, env }: Running) => argv.some(isBelow) || isBelow(env.get('COMEBACK_WORKS_FOR') ?? '')
   const uses = await Promise.all(qemus.map(async (each) => isFor(each) || (await openFiles(each.pid)).some(isBelow)))
   return qemus.filter((_, n) => uses[n])
 }

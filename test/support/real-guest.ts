@@ -95,7 +95,7 @@ export const guestSpec = (images: Images, disks: readonly MachineDisk[], args = 
   },
 })
 
-const bootMs = 240_000
+const bootMs = 90_000
 
 /** Waits until the console says the word; counts how often if asked. */
 export async function says(agent: AgentProcess, instance: InstanceId, word: string, times = 1): Promise<string> {
@@ -109,7 +109,7 @@ export async function says(agent: AgentProcess, instance: InstanceId, word: stri
 }
 
 /** Has the guest run one shell line; answers what it printed. */
-export async function ask(agent: AgentProcess, instance: InstanceId, line: string, seconds = 120): Promise<string> {
+export async function ask(agent: AgentProcess, instance: InstanceId, line: string, seconds = 20): Promise<string> {
   const socket = connect(join(agent.run, 'm', shortNameOf(instance), 'cmd'))
   let text = ''
   const { promise, resolve: done, reject } = Promise.withResolvers<void>()

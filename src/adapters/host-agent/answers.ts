@@ -10,9 +10,13 @@ const success = z.object({ result: z.unknown().optional() })
 export async function resultOf(answer: IncomingMessage, host: string): Promise<unknown> {
   const text = await textOf(answer, host)
   if (answer.statusCode === 200) return success.parse(JSON.parse(text)).result
-  const { error } = wireError.parse(JSON.parse(text))
-  if (isRefusalKind(error.kind)) throw new Refusal(error.code, error.kind, error.message, error.facts)
-  throw new Error(`the agent of ${host} failed; its log has the reason under this request's id`)
+  throw refusedBy(wireError.parse(JSON.parse(text)), host)
+}
+
+/** The refusal as it was thrown there; of a defect, only that there was one. */
+export function refusedBy({ error }: z.output<typeof wireError>, host: string): Error {
+  if (isRefusalKind(error.kind)) return new Refusal(error.code, error.kind, error.message, error.facts)
+  return new Error(`the agent of ${host} failed; its log has the reason under this request's id`)
 }
 
 async function textOf(answer: IncomingMessage, host: string): Promise<string> {

@@ -15,8 +15,10 @@ import {
 import type { PoolId } from '../../domain/ids.ts'
 import type { HostAgent, HostEvent, Received } from '../../ports/host-agent.ts'
 import type { StorageAbilities, StorageDriver } from '../../ports/storage-driver.ts'
+import type { VaultMover } from '../../ports/vault-mover.ts'
 import { linesOf, resultOf } from './answers.ts'
 import type { AgentClient } from './directory.ts'
+import { HttpMover } from './mover.ts'
 import { type AgentAddress, Transport } from './transport.ts'
 
 /** Calls answer in milliseconds; a host that swaps or a disk that hangs may take this long before it counts as out of reach. */
@@ -47,6 +49,11 @@ export class HttpAgentClient implements AgentClient<CallFrom> {
 
   pool(pool: PoolId, abilities: StorageAbilities, kind: StorageDriver['kind'], from: CallFrom | null = null): StorageDriver {
     return this.#proxy<StorageDriver>(`pools/${pool}`, poolCalls, from, { kind, pool, abilities })
+  }
+
+  /** Without `from`, only calls that change nothing are accepted. */
+  mover(from: CallFrom | null = null): VaultMover {
+    return new HttpMover(this.#transport, from)
   }
 
   async upload(pool: PoolId, upload: string, data: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<Received> {

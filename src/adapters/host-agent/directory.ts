@@ -3,11 +3,13 @@ import type { HostId, PoolId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { HostAgent, HostEvents, HostHello, PoolFacts, Uploads } from '../../ports/host-agent.ts'
 import type { StorageAbilities, StorageDriver } from '../../ports/storage-driver.ts'
+import type { VaultMover } from '../../ports/vault-mover.ts'
 
 /** The controller's side of one agent; `Fence` is what its changing calls are fenced with, null for reading only. */
 export interface AgentClient<Fence> extends HostEvents, Uploads {
   host(fence: Fence | null): HostAgent
   pool(pool: PoolId, abilities: StorageAbilities, kind: StorageDriver['kind'], fence: Fence | null): StorageDriver
+  mover(fence: Fence | null): VaultMover
   close(): void
 }
 
@@ -41,14 +43,17 @@ export class AgentDirectory<Fence> {
   metOf = (addresses: readonly string[]): number => addresses.filter((address) => this.#met.has(address)).length
 
   host(host: HostId, fence: Fence | null = null): HostAgent {
-    const client = this.#hosts.get(host)
-    if (client === undefined) throw refuse.hostUnreachable({ host })
-    return client.host(fence)
+    return this.#host(host).host(fence)
   }
 
   storage(pool: PoolId, fence: Fence | null = null): StorageDriver {
     const { client, facts } = this.#pool(pool)
     return client.pool(pool, facts.abilities, facts.kind, fence)
+  }
+
+  /** Moves data between the pools of this host and vaults. */
+  mover(host: HostId, fence: Fence | null = null): VaultMover {
+    return this.#host(host).mover(fence)
   }
 
   uploads(pool: PoolId): Uploads {
@@ -57,6 +62,12 @@ export class AgentDirectory<Fence> {
 
   close(): void {
     for (const client of this.#clients.values()) client.close()
+  }
+
+  #host(host: HostId): AgentClient<Fence> {
+    const client = this.#hosts.get(host)
+    if (client === undefined) throw refuse.hostUnreachable({ host })
+    return client
   }
 
   #pool(pool: PoolId) {

@@ -24,6 +24,8 @@ export type AgentRequest = {
   readonly requestId: RequestId | null
   /** Null: for as long as it takes. */
   readonly deadlineMs: number | null
+  /** How long the agent may say nothing, before and within its answer. */
+  readonly silenceMs?: number
   readonly signal?: AbortSignal | undefined
   readonly body?: string | AsyncIterable<Uint8Array>
 }
@@ -59,7 +61,7 @@ export class Transport {
     throw refuse.hostUnreachable({ host: this.name })
   }
 
-  #once({ method, path, requestId, deadlineMs, signal, body }: AgentRequest): Promise<IncomingMessage> {
+  #once({ method, path, requestId, deadlineMs, silenceMs, signal, body }: AgentRequest): Promise<IncomingMessage> {
     const headers = {
       ...(requestId === null ? {} : { [requestIdHeader]: requestId }),
       ...(typeof body === 'string' ? { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) } : {}),
@@ -67,6 +69,7 @@ export class Transport {
     const options = { method, path, headers, agent: this.#kept, ...(signal ? { signal } : {}) }
     const request = this.#open(options)
     const timer = deadlineMs === null ? undefined : setTimeout(() => request.destroy(new Error('too late')), deadlineMs)
+    if (silenceMs !== undefined) request.setTimeout(silenceMs, () => request.destroy(new Error('silent')))
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
     request.once('response', resolve)
     request.on('error', (error: NodeJS.ErrnoException) =>

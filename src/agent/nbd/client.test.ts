@@ -45,10 +45,10 @@ beforeAll(async () => {
   daemon = spawn(
     'qemu-storage-daemon',
     [
-      ...['--chardev', 'stdio,id=qmp,signal=off', '--monitor', 'chardev=qmp'],
       ...['--nbd-server', `addr.type=unix,addr.path=${socket()},max-connections=0`],
       ...[...node('lower', null, false), ...node('upper', 'lower', false), ...node('blank', null, true)],
       ...[...exported('upper', false), ...exported('blank', true)],
+      ...['--chardev', 'stdio,id=qmp,signal=off', '--monitor', 'chardev=qmp'],
     ],
     { stdio: ['pipe', 'pipe', 'inherit'] },
   )

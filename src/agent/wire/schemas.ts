@@ -14,7 +14,7 @@ import {
 } from '../../domain/ids.ts'
 import { consistencies } from '../../domain/volume.ts'
 
-const id = <T extends Id<string>>() =>
+export const id = <T extends Id<string>>() =>
   z
     .string()
     .refine(isUuid, 'must be a UUID')

@@ -7,8 +7,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Qcow2Pool, qcow2Pool } from '../../../../test/support/qcow2-pool.ts'
 import { makeLayer } from '../../../../test/support/storage-fixtures.ts'
 import { newId, type OperationId } from '../../../domain/ids.ts'
+import { orphansOf } from '../orphans.ts'
 import { isGone, type ProcessMark } from '../processes.ts'
-import { daemonsOfTheDead } from './lock-daemon.ts'
 
 const worker = join(import.meta.dirname, '../../../../test/support/hold-worker.ts')
 const MiB = 1024 ** 2
@@ -44,7 +44,7 @@ describe('a hold', () => {
     expect(await isGone(daemon)).toBe(true)
     const close = await pool.openForWriting(layer)
     await close()
-    expect(await daemonsOfTheDead(noteDirectory())).toEqual([])
+    expect(await orphansOf(noteDirectory())).toEqual([])
     expect(await readdir(noteDirectory())).toEqual([])
   })
 
@@ -57,10 +57,10 @@ describe('a hold', () => {
     await writeFile(join(noteDirectory(), `${newId()}.json.tmp`), '{"state"')
     const { daemon } = await note(holder)
     await rm(join(noteDirectory(), `${holder}.json`)) // as if it had died before the note
-    expect(await daemonsOfTheDead(noteDirectory())).toContainEqual(daemon)
+    expect(await orphansOf(noteDirectory())).toContainEqual(daemon)
     await pool.another()
     expect(await isGone(daemon)).toBe(true)
-    expect(await daemonsOfTheDead(noteDirectory())).toEqual([])
+    expect(await orphansOf(noteDirectory())).toEqual([])
     expect(await readdir(noteDirectory())).toEqual([])
   })
 

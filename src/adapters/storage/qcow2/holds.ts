@@ -12,9 +12,10 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { asId, isUuid, type LayerId, type OperationId } from '../../../domain/ids.ts'
 import { refuse } from '../../../domain/refusals.ts'
+import { orphansOf } from '../orphans.ts'
 import { goneWithin, isGone, killProcess, type ProcessMark } from '../processes.ts'
 import { place, readIfThere } from './durable.ts'
-import { daemonsOfTheDead, LockDaemon } from './lock-daemon.ts'
+import { LockDaemon } from './lock-daemon.ts'
 
 type Note = { readonly state: 'taking' | 'held'; readonly daemon: ProcessMark; readonly layers: readonly LayerId[] }
 
@@ -53,7 +54,7 @@ export class Holds {
     for (const name of names.filter((each) => !isNote(each))) await rm(join(this.#directory, name), { force: true })
     const notes = await Promise.all(names.filter(isNote).map((name) => this.#readNote(join(this.#directory, name))))
     const holding = new Set(notes.map((note) => note?.daemon.pid))
-    for (const mark of await daemonsOfTheDead(this.#directory)) if (!holding.has(mark.pid)) await endProcess(mark)
+    for (const mark of await orphansOf(this.#directory)) if (!holding.has(mark.pid)) await endProcess(mark)
     await this.#ready()
   }
 

@@ -5,14 +5,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdir, readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
-import { isGone, markOf, type ProcessMark } from '../processes.ts'
+import { worksFor } from '../orphans.ts'
+import { markOf, type ProcessMark } from '../processes.ts'
 import { saysLocked } from './tool.ts'
-
-/** Whose daemon it is, in its environment, for whoever comes after an agent that was killed. */
-const directoryIn = 'COMEBACK_LOCKS_OF'
-const agentIn = 'COMEBACK_LOCKS_AGENT'
 
 type Reply = { readonly id?: number; readonly error?: { readonly desc: string } }
 
@@ -35,9 +31,8 @@ export class LockDaemon {
 
   /** `directory`: that of the holds it is for. */
   static async start(directory: string): Promise<LockDaemon> {
-    const agent = await markOf(process.pid)
     const args = ['--chardev', 'stdio,id=qmp,signal=off', '--monitor', 'chardev=qmp']
-    const env = { ...process.env, [directoryIn]: directory, [agentIn]: JSON.stringify(agent) }
+    const env = { ...process.env, ...(await worksFor(directory)) }
     const child = spawn('qemu-storage-daemon', args, { detached: true, env, stdio: ['pipe', 'pipe', 'ignore'] })
     await once(child, 'spawn')
     const mark = await markOf(child.pid!)
@@ -104,20 +99,4 @@ export class LockDaemon {
     clearTimeout(timer)
     return reply
   }
-}
-
-/** The daemons for the holds of this directory whose agents have died. */
-export async function daemonsOfTheDead(directory: string): Promise<readonly ProcessMark[]> {
-  const found: ProcessMark[] = []
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue
-    const pairs = (await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '')).split('\0')
-    if (!pairs.includes(`${directoryIn}=${directory}`)) continue
-    const agent: ProcessMark | null = JSON.parse(
-      pairs.find((pair) => pair.startsWith(`${agentIn}=`))?.slice(agentIn.length + 1) ?? 'null',
-    )
-    const mark = agent === null || (await isGone(agent)) ? await markOf(Number(name)) : null
-    if (mark !== null) found.push(mark)
-  }
-  return found
 }
