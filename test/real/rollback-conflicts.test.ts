@@ -83,7 +83,7 @@ test('while one runs, others get 409, its target cannot be deleted, its client m
   timeout: 10 * minutes,
 }, async () => {
   // A guest that does not listen to its power button lets the rollback wait.
-  await box.shell(id).run('echo now >/word; sync; killall qemu-ga; killall dd; true')
+  await box.shell(id).run('echo now >/word; sync; rm /run/qemu-ga.options; killall qemu-ga; killall dd; true')
   const before = (await rollbacks()).length
   const leaving = new AbortController()
   const body = { snapshot_id: snapshot, stop_mode: 'graceful', stop_timeout: 25 }

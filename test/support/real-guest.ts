@@ -95,6 +95,25 @@ export const guestSpec = (images: Images, disks: readonly MachineDisk[], args = 
   },
 })
 
+/** New layers over all heads of a running machine, as the saga prepares them before a pivot. */
+export async function newOverlays(agent: AgentProcess, spec: MachineSpec) {
+  const { heads } = await agent.host().machine(spec.instance)
+  return await Promise.all(
+    spec.disks.map(async ({ device, pool, sizeBytes }) => {
+      const from = heads[device]
+      if (from === undefined) throw new Error(`the machine has no disk ${device}`)
+      return { device, pool, from, to: await newLayer(agent, { layer: from, point: newId<PointId>() }, sizeBytes) }
+    }),
+  )
+}
+export type Overlays = Awaited<ReturnType<typeof newOverlays>>
+
+/** What a pivot left behind becomes points. */
+export async function markOld(agent: AgentProcess, disks: Overlays): Promise<void> {
+  const storage = await agent.storage()
+  for (const { from, pool } of disks) await storage.mark(from, newId<PointId>(), layerRecordOf(from, pool, 'frozen', 0))
+}
+
 const bootMs = 90_000
 
 /** Waits until the console says the word; counts how often if asked. */

@@ -7,7 +7,6 @@ import { z } from 'zod'
 import { goneWithin, killProcess, type ProcessMark } from '../../adapters/storage/processes.ts'
 import { refuse } from '../../domain/refusals.ts'
 import { BlockJob } from './block-job.ts'
-import { thawForSure } from './freeze.ts'
 import { learnHeads, learnMerge } from './learn.ts'
 import { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
@@ -15,6 +14,7 @@ import { settleMerge } from './merged.ts'
 import { runDirectoryOf } from './names.ts'
 import { closeOpened } from './opened.ts'
 import { findByUuid } from './process.ts'
+import { thawForSure } from './thaw.ts'
 
 const adoptMs = 10_000
 /** A killed process that does not go is stuck in the kernel, in a write to a dead disk. */

@@ -1,87 +1,120 @@
 /**
- * Quieting the guest's file systems for a snapshot. The guest agent itself never thaws by itself, so whoever freezes owes a
- * thaw: the intention is durable before the order goes out, and an order that got no answer is followed by a thaw until one
- * is answered, by this agent or the next.
+ * Quieting the guest for a snapshot, through its agent. The guest agent never thaws by itself, so whoever freezes owes a thaw:
+ * the intention is durable before the order goes out, and an order that got no answer is followed by a thaw until one is
+ * answered, by this agent or the next (`thaw.ts`).
+ *
+ * That the order to freeze was answered is not yet proof for the moment that counts: the guest may have been thawed by somebody
+ * else since. So right after that moment the agent is asked whether it is still frozen, in one breath with the order to thaw,
+ * and the thaw must find as many frozen file systems as the freeze left.
  */
-import { setTimeout as pause } from 'node:timers/promises'
 import type { OperationId } from '../../domain/ids.ts'
 import { failpoint } from '../../failpoints.ts'
+import { QmpRefused } from '../qmp/errors.ts'
 import { GuestTalk } from '../qmp/guest-agent.ts'
+import { whyNoHooks } from './freeze-hook.ts'
 import type { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
+import { isThawed, type Thawed, thaw, thawForSure } from './thaw.ts'
 
-export type Frozen = { readonly thaw: () => Promise<void> }
+export type FreezeRequest = {
+  readonly operation: OperationId
+  /** From now until the order to thaw. */
+  readonly seconds: number
+  readonly hooks: boolean
+}
 
-/** A thaw takes some milliseconds (up to 0.12 s seen). */
-const thawMs = 5_000
-const thawAgainMs = 500
+export type Quiet = { readonly achieved: 'application' | 'filesystem' | 'crash'; readonly why: string | null }
 
-/** Freezes within the time, or says why not. Then nothing is frozen, or is about to be thawed. */
-export async function freezeGuest(
-  machine: Machine,
-  live: LiveMachine,
-  operation: OperationId,
-  seconds: number,
-): Promise<Frozen | { readonly why: string }> {
-  const until = performance.now() + seconds * 1000
+/** How the attempt went. Whatever it says, `end` is called when the disks were turned. */
+export type Freeze = {
+  /** When the order went out; null: nothing was asked of the guest. */
+  readonly since: number | null
+  /** Until when the guest may stay frozen; null: it is not. */
+  readonly until: number | null
+  /** Thaws, unless that was done, and says how quiet the guest was until then. */
+  readonly end: () => Promise<Quiet>
+}
+
+const notFrozen = (why: string, since: number | null = null): Freeze => ({
+  since,
+  until: null,
+  end: async () => ({ achieved: 'crash', why }),
+})
+
+/** Freezes within the time, or says why not. */
+export async function freezeGuest(machine: Machine, live: LiveMachine, request: FreezeRequest): Promise<Freeze> {
+  const until = performance.now() + request.seconds * 1000
   const left = (): number => Math.max(1, until - performance.now())
-  if (machine.record.frozenBy !== null) return { why: 'An earlier freeze of the guest is still being taken back.' }
-  if (!(await live.guestListens('qga'))) return { why: 'The guest runs no guest agent.' }
+  if (machine.record.frozenBy !== null) {
+    thawForSure(machine, live)
+    return notFrozen('An earlier freeze of the guest is still being taken back.')
+  }
+  if (!(await live.guestListens('qga'))) return notFrozen('The guest runs no guest agent.')
   let talk: GuestTalk
+  let less: string | null
   try {
     talk = await GuestTalk.begin(live.directory, left())
   } catch {
-    return { why: 'The guest agent did not answer.' }
+    return notFrozen('The guest agent did not answer.')
   }
-  await machine.save({ frozenBy: operation })
+  try {
+    less = request.hooks ? await whyNoHooks(talk, left) : null
+  } catch {
+    talk.end()
+    return notFrozen('The guest agent did not answer.')
+  }
+  await machine.save({ frozenBy: request.operation })
   await failpoint('agent.pivot.before-freeze')
+  const since = performance.now()
   try {
     const frozen = await talk.ask('guest-fsfreeze-freeze', {}, left())
     await failpoint('agent.pivot.after-freeze')
-    if (frozen !== 0) return { thaw: () => thaw(machine, live, talk) }
+    if (typeof frozen === 'number' && frozen > 0) return quiet(machine, live, { talk, frozen, since, until, request, less })
     await thaw(machine, live, talk)
-    return { why: 'The guest has no file system that can be frozen.' }
+    return notFrozen('The guest has no file system that can be frozen.', since)
   } catch (error) {
     machine.log.warn({ err: error }, 'the guest could not be frozen')
-    await thaw(machine, live, talk)
-    return { why: 'The guest agent did not freeze the file systems in time.' }
+    const thawed = await thaw(machine, live, talk)
+    return notFrozen(`${whyNotFrozen(error)}${isThawed(thawed) ? '' : ` ${notThawed}`}`, since)
   }
 }
 
-/** Thaws in the same talk, which comes after the freeze whenever the guest gets to it; if that fails, by new talks until one succeeds. */
-async function thaw(machine: Machine, live: LiveMachine, talk: GuestTalk): Promise<void> {
-  try {
-    await talk.ask('guest-fsfreeze-thaw', {}, thawMs)
-    talk.end()
-  } catch (error) {
-    machine.log.error({ err: error }, 'the guest did not thaw; trying again')
-    talk.end()
-    thawForSure(machine, live)
-    return
-  }
-  await machine.save({ frozenBy: null })
+const notThawed = 'It has not answered since; it is told to thaw until it does.'
+
+/** What the agent says of itself is a stranger's text. */
+function whyNotFrozen(error: unknown): string {
+  if (!(error instanceof QmpRefused)) return 'The guest agent did not freeze the file systems in time.'
+  const said = error.description.replaceAll(/[^\x20-\x7e]+/g, ' ').slice(0, 200)
+  return `The guest agent did not freeze the file systems; it said: ${said}.`
 }
 
-/** Thaws in the background until the guest says that it is thawed, or the process is gone. */
-export function thawForSure(machine: Machine, live: LiveMachine): void {
-  const tryOnce = async (): Promise<boolean> => {
-    const talk = await GuestTalk.begin(live.directory, thawMs)
-    try {
-      await talk.ask('guest-fsfreeze-thaw', {}, thawMs)
-      return true
-    } finally {
-      talk.end()
-    }
+type Frozen = {
+  readonly talk: GuestTalk
+  /** File systems. */
+  readonly frozen: number
+  readonly since: number
+  readonly until: number
+  readonly request: FreezeRequest
+  readonly less: string | null
+}
+
+function quiet(machine: Machine, live: LiveMachine, { talk, frozen, since, until, request, less }: Frozen): Freeze {
+  let ended: Promise<Quiet> | undefined
+  const end = async (): Promise<Quiet> => {
+    const why = whyNotHeld(await thaw(machine, live, talk), frozen)
+    if (why !== null) return { achieved: 'crash', why }
+    return { achieved: request.hooks && less === null ? 'application' : 'filesystem', why: less }
   }
-  const untilDone = async (): Promise<void> => {
-    while (machine.live === live) {
-      if (await tryOnce().catch(() => false)) {
-        await machine.serial.run(() => (machine.live === live ? machine.save({ frozenBy: null }) : Promise.resolve()))
-        machine.log.info('the guest is thawed')
-        return
-      }
-      await pause(thawAgainMs, undefined, { ref: false })
-    }
-  }
-  void untilDone().catch((error: unknown) => machine.log.error({ err: error }, 'thawing failed'))
+  return { since, until, end: () => (ended ??= end()) }
+}
+
+/** Null: the file systems were frozen until the thaw. */
+function whyNotHeld({ status, thawed }: Thawed, frozen: number): string | null {
+  if (thawed === null)
+    return `The guest agent did not answer after the freeze, so it is not known whether the freeze held. ${notThawed}`
+  if (status === null) return 'The guest agent did not say whether the freeze held.'
+  if (status !== 'frozen') return 'The guest was thawed by somebody else before its disks were turned.'
+  if (typeof thawed === 'number' && thawed < frozen)
+    return 'Some of the guest’s file systems were thawed by somebody else before its disks were turned.'
+  return null
 }

@@ -41,6 +41,8 @@ export class Machine {
   #record: MachineRecord
   #live: LiveMachine | null = null
   #heldBy: 'space' | 'io' | null = null
+  /** The process whose guest was frozen and has not yet said that it is thawed. */
+  thawing: LiveMachine | null = null
 
   constructor(environment: MachinesEnvironment, record: MachineRecord) {
     this.environment = environment
@@ -150,7 +152,7 @@ export class Machine {
     if (live === null) return this.isUnseen ? unknown : off
     try {
       const [status, heads] = await Promise.all([live.status({ deadlineMs: viewMs }), this.heads(live, { deadlineMs: viewMs })])
-      const running = status === 'running'
+      const running = status === 'running' && this.thawing !== live
       const because = this.#heldBy ?? (record.frozenBy === null ? 'other' : 'freeze')
       const { startedAt } = record
       return { ...off, state: running ? 'running' : 'paused', pausedBecause: running ? null : because, heads, startedAt }

@@ -11,7 +11,7 @@ import { failpoint } from '../../failpoints.ts'
 import type { PivotOutcome, PivotRequest } from '../../ports/host-agent.ts'
 import { QmpClosed } from '../qmp/errors.ts'
 import { layerNode } from './command-line.ts'
-import { freezeGuest } from './freeze.ts'
+import { type Freeze, freezeGuest, type Quiet } from './freeze.ts'
 import type { LiveMachine } from './live.ts'
 import type { Machine } from './machine.ts'
 import { nodeOf } from './names.ts'
@@ -79,29 +79,67 @@ async function pivotNow(
   }
 }
 
-/** Freeze if asked, turn, thaw in any case. */
+/** Freeze if asked, turn, thaw in any case. A guest is not kept frozen for longer than it may be, however long turning takes. */
 async function turn(machine: Machine, live: LiveMachine, request: PivotRequest, operation: OperationId): Promise<PivotOutcome> {
-  const freezing = request.consistency !== 'crash'
-  let since = performance.now()
-  const frozen = freezing ? await freezeGuest(machine, live, operation, request.freezeSeconds) : null
-  const quiet = frozen !== null && 'thaw' in frozen ? frozen : null
-  if (quiet === null) since = performance.now()
+  const freeze = await freezeIfAsked(machine, live, request, operation)
+  const since = freeze.since ?? performance.now()
+  let isInTime = true
   try {
     await failpoint('agent.pivot.before-transaction')
-    const actions = request.disks.map(({ from, to }) => ({
-      type: 'blockdev-snapshot',
-      data: { node: nodeOf(from), overlay: nodeOf(to) },
-    }))
-    await live.control.execute('transaction', { actions }, { deadlineMs: transactionMs })
+    isInTime = freeze.until === null || performance.now() < freeze.until
+    if (!isInTime) await freeze.end()
+    const turned = transaction(live, request)
+    if (isInTime && freeze.until !== null) {
+      isInTime = await isOverBy(freeze.until, turned)
+      if (!isInTime) await freeze.end()
+    }
+    await turned
     await failpoint('agent.pivot.after-transaction')
   } finally {
-    await quiet?.thaw()
+    await freeze.end()
   }
+  const quiet = isInTime ? await freeze.end() : tooLate
   await failpoint('agent.pivot.after-thaw')
-  const less = request.consistency === 'application' ? 'It is not known whether the guest has freeze hooks.' : null
-  const why = frozen !== null && 'why' in frozen ? frozen.why : less
-  const stallMs = Math.round((performance.now() - since) * 10) / 10
-  return { result: 'pivoted', achieved: quiet === null ? 'crash' : 'filesystem', why, stallMs }
+  return { result: 'pivoted', ...quiet, stallMs: Math.round((performance.now() - since) * 10) / 10 }
+}
+
+const notAsked: Freeze = { since: null, until: null, end: async () => ({ achieved: 'crash', why: null }) }
+const tooLate: Quiet = {
+  achieved: 'crash',
+  why: 'Turning the disks took longer than the guest may stay frozen, so it was thawed before.',
+}
+
+async function freezeIfAsked(
+  machine: Machine,
+  live: LiveMachine,
+  { consistency, freezeSeconds: seconds }: PivotRequest,
+  operation: OperationId,
+): Promise<Freeze> {
+  if (consistency === 'crash') return notAsked
+  return await freezeGuest(machine, live, { operation, seconds, hooks: consistency === 'application' })
+}
+
+async function transaction(live: LiveMachine, { disks }: PivotRequest): Promise<void> {
+  const actions = disks.map(({ from, to }) => ({
+    type: 'blockdev-snapshot',
+    data: { node: nodeOf(from), overlay: nodeOf(to) },
+  }))
+  await live.control.execute('transaction', { actions }, { deadlineMs: transactionMs })
+}
+
+/** Whether it has ended by then, well or not. */
+async function isOverBy(until: number, work: Promise<void>): Promise<boolean> {
+  const late = Promise.withResolvers<boolean>()
+  const timer = setTimeout(() => late.resolve(false), Math.max(1, until - performance.now()))
+  const over = work.then(
+    () => true,
+    () => true,
+  )
+  try {
+    return await Promise.race([over, late.promise])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 async function addOverlay(machine: Machine, live: LiveMachine, disk: PivotRequest['disks'][number]): Promise<void> {

@@ -5,11 +5,14 @@ export class QmpRefused extends Error {
   override readonly name = 'QmpRefused'
   readonly command: string
   readonly class: string
+  /** In the peer's own words. */
+  readonly description: string
 
   constructor(command: string, kind: string, description: string) {
     super(`${command}: ${description}`)
     this.command = command
     this.class = kind
+    this.description = description
   }
 }
 

@@ -2,6 +2,7 @@
  * Talks with the QEMU guest agent over its channel. The channel keeps what nobody has read, and a guest that is gone simply
  * does not answer: so every talk begins with a synchronisation, and everything has a deadline.
  */
+import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { z } from 'zod'
@@ -20,9 +21,16 @@ const longestLine = 1024 * 1024
 /** Tells the agent, and us, to forget what came before. */
 const sentinel = 0xff
 
+type Waiting = { readonly resolve: (said: Answer) => void; readonly reject: (why: Error) => void }
+
+/**
+ * One conversation. The agent answers in the order of asking and its answers carry no number, so a question whose time is over
+ * keeps its place: the late answer is its own, and not that of the question after it.
+ */
 export class GuestTalk {
   readonly #socket: Socket
-  #waiting: { readonly takes: (said: Answer) => void; readonly reject: (why: Error) => void } | null = null
+  readonly #waiting: Waiting[] = []
+  #passOver: ((said: Answer) => boolean) | null = null
 
   private constructor(socket: Socket) {
     this.#socket = socket
@@ -37,22 +45,21 @@ export class GuestTalk {
       }
     })
     socket.on('error', () => undefined)
-    socket.once('close', () => this.#waiting?.reject(new QmpClosed('guest agent')))
+    socket.once('close', () => {
+      for (const { reject } of this.#waiting.splice(0)) reject(new QmpClosed('guest agent'))
+    })
   }
 
   /** Begins a talk; rejects when the agent does not answer within the time. */
   static async begin(directory: string, deadlineMs: number): Promise<GuestTalk> {
-    const socket = connect(join(directory, 'qga'))
-    await new Promise<void>((resolve, reject) => {
-      socket.once('error', reject)
-      socket.once('connect', () => resolve())
-    })
-    const talk = new GuestTalk(socket)
+    const until = performance.now() + deadlineMs
+    const talk = new GuestTalk(await connected(join(directory, 'qga'), deadlineMs))
     try {
       const id = Math.floor(Math.random() * 2 ** 31)
-      socket.write(Buffer.from([sentinel]))
+      talk.#socket.write(Buffer.from([sentinel]))
       // The sentinel itself is answered by a complaint, and what former talks asked may be answered now: all that is passed over.
-      await talk.#exchange('guest-sync-delimited', { id }, deadlineMs, (said) => 'return' in said && said.return === id)
+      talk.#passOver = (said) => !('return' in said && said.return === id)
+      await talk.#exchange('guest-sync-delimited', { id }, Math.max(1, until - performance.now()))
       return talk
     } catch (error) {
       talk.end()
@@ -60,8 +67,9 @@ export class GuestTalk {
     }
   }
 
+  /** Questions may be asked without waiting for the answers to earlier ones. */
   async ask(command: string, args: object, deadlineMs: number): Promise<unknown> {
-    const said = await this.#exchange(command, args, deadlineMs, () => true)
+    const said = await this.#exchange(command, args, deadlineMs)
     if ('error' in said) throw new QmpRefused(command, said.error.class, said.error.desc)
     return said.return
   }
@@ -74,22 +82,24 @@ export class GuestTalk {
     this.#socket.destroy()
   }
 
-  async #exchange(command: string, args: object, deadlineMs: number, fits: (said: Answer) => boolean): Promise<Answer> {
+  async #exchange(command: string, args: object, deadlineMs: number): Promise<Answer> {
+    if (this.#socket.destroyed) throw new QmpClosed(command)
     const { promise, resolve, reject } = Promise.withResolvers<Answer>()
-    this.#waiting = { takes: (said) => fits(said) && resolve(said), reject }
+    this.#waiting.push({ resolve, reject })
     this.tell(command, args)
     const timer = setTimeout(() => reject(new QmpTimeout(command, deadlineMs)), deadlineMs)
     try {
       return await promise
     } finally {
       clearTimeout(timer)
-      this.#waiting = null
     }
   }
 
   #hear(line: string): void {
     const said = answer.safeParse(parsed(line))
-    if (said.success) this.#waiting?.takes(said.data)
+    if (!said.success || this.#passOver?.(said.data) === true) return
+    this.#passOver = null
+    this.#waiting.shift()?.resolve(said.data)
   }
 }
 
@@ -98,6 +108,17 @@ function parsed(line: string): unknown {
     return JSON.parse(line)
   } catch {
     return null
+  }
+}
+
+async function connected(path: string, deadlineMs: number): Promise<Socket> {
+  const socket = connect(path)
+  const timer = setTimeout(() => socket.destroy(new QmpTimeout('connect', deadlineMs)), deadlineMs)
+  try {
+    await once(socket, 'connect')
+    return socket
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 export const guestFiles = {
   init: '/sbin/init',
   shutdown: '/sbin/shutdown',
+  'fsfreeze-hook': '/etc/qemu/fsfreeze-hook',
   'udhcpc.script': '/usr/share/udhcpc/default.script',
   writer: '/bin/writer',
 } as const

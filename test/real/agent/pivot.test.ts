@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type LayerId, newId, type PointId } from '../../../src/domain/ids.ts'
+import { type LayerId, newId } from '../../../src/domain/ids.ts'
 import type { MachineSpec, PivotOutcome } from '../../../src/ports/host-agent.ts'
 import { AgentProcess } from '../../support/agent-process.ts'
 import {
@@ -12,9 +12,10 @@ import {
   hard,
   type Images,
   importGuest,
-  layerRecordOf,
+  markOld,
   newDisk,
-  newLayer,
+  newOverlays,
+  type Overlays,
   says,
 } from '../../support/real-guest.ts'
 
@@ -33,27 +34,13 @@ afterAll(() => agent.end())
 
 const headsNow = async (): Promise<Readonly<Record<string, LayerId>>> => (await agent.host().machine(spec.instance)).heads
 
-/** Overlays for all disks, as the saga prepares them. */
-async function overlays() {
-  const heads = await headsNow()
-  return await Promise.all(
-    spec.disks.map(async ({ device, pool, sizeBytes }) => {
-      const from = heads[device]!
-      return { device, pool, from, to: await newLayer(agent, { layer: from, point: newId<PointId>() }, sizeBytes) }
-    }),
-  )
-}
-type Overlays = Awaited<ReturnType<typeof overlays>>
+const overlays = (): Promise<Overlays> => newOverlays(agent, spec)
+const freezeOld = (disks: Overlays): Promise<void> => markOld(agent, disks)
 
 const pivot = (disks: Overlays, consistency: 'crash' | 'filesystem' = 'crash'): Promise<PivotOutcome> =>
   agent.host().pivot({ instance: spec.instance, disks, consistency, freezeSeconds: 15 })
 
 const headsOf = (disks: Overlays) => Object.fromEntries(disks.map(({ device, to }) => [device, to]))
-
-async function freezeOld(disks: Overlays): Promise<void> {
-  const storage = await agent.storage()
-  for (const { from, pool } of disks) await storage.mark(from, newId<PointId>(), layerRecordOf(from, pool, 'frozen', 0))
-}
 
 const writes = (words: string) => ask(agent, spec.instance, `echo ${words} >>/root.txt && echo ${words} >>/data/x.txt && sync`)
 
@@ -145,7 +132,7 @@ test.each(['agent.pivot.after-transaction', 'agent.pivot.after-thaw', 'agent.piv
 )
 
 test('a guest without an agent is not waited for, and the answer says why', async () => {
-  await ask(agent, spec.instance, 'killall qemu-ga; sleep 0.3')
+  await ask(agent, spec.instance, 'rm /run/qemu-ga.options; killall qemu-ga; sleep 0.3')
   const disks = await overlays()
   const since = performance.now()
   expect(await pivot(disks, 'filesystem')).toMatchObject({ achieved: 'crash', why: 'The guest runs no guest agent.' })
