@@ -1,8 +1,8 @@
 /** Where a new instance goes, and with which address. */
-import { sql } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 import type { HostId, InstanceId, PoolId, ProjectId } from '../domain/ids.ts'
 import { refuse } from '../domain/refusals.ts'
-import type { Tx } from '../ports/tables.ts'
+import type { Tables, Tx } from '../ports/tables.ts'
 import type { CreateInstance } from './commands.ts'
 
 export type Placement = { readonly host: HostId; readonly pool: PoolId }
@@ -48,6 +48,7 @@ export async function takePort(
   const net = await query.executeTakeFirst()
   if (!net) throw refuse.notFound({ what: 'Network', id: byName ?? 'auto' })
   const wanted = network === 'auto' ? null : network.fixedIp
+  if (wanted !== null) await requireInside(tx, net, wanted)
   const fixedIp = wanted ?? (await lowestFree(tx, net.id, net.cidr))
   const taken = await tx
     .selectFrom('ports')
@@ -67,6 +68,20 @@ export async function takePort(
       fixed_ip: fixedIp,
     })
     .execute()
+}
+
+async function requireInside(tx: Tx, { id, cidr, gateway }: Selectable<Tables['networks']>, ip: string): Promise<void> {
+  const { rows } = await sql<{ inside: boolean; edge: boolean }>`
+    select ${ip}::inet << ${cidr}::inet as inside,
+      host(${ip}::inet) in (host(network(${cidr}::inet)), host(broadcast(${cidr}::inet))) as edge`.execute(tx)
+  const why = !rows[0]?.inside
+    ? `it does not lie in ${cidr}`
+    : rows[0].edge
+      ? `it is the network's own or its broadcast address`
+      : ip === gateway
+        ? 'it is the gateway'
+        : null
+  if (why !== null) throw refuse.fixedIpNotValid({ ip, network: id, why })
 }
 
 async function lowestFree(tx: Tx, network: string, cidr: string): Promise<string> {

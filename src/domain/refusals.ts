@@ -215,6 +215,16 @@ const table = {
     (f: { pool: string }) => `Pool ${f.pool} has too little free space for this. Free some space or ask the administrator.`,
   ],
   imageNotUsable: ['invalid', (f: { id: string; why: string }) => `Image ${f.id} is unacceptable: ${f.why}`],
+  flavorMemoryTooSmall: [
+    'invalid',
+    (f: { has: number; needs: number }) =>
+      `Flavor's memory is too small for requested image: it has ${f.has} MiB, and the image asks for ${f.needs} MiB.`,
+  ],
+  fixedIpNotValid: [
+    'invalid',
+    (f: { ip: string; network: string; why: string }) =>
+      `Fixed IP address ${f.ip} is not a valid ip address for network ${f.network}: ${f.why}.`,
+  ],
   imageDataRefused: ['invalid', (f: { why: string }) => `Invalid image data: ${f.why}`],
   staleEpoch: [
     'conflict',

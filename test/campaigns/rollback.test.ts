@@ -1,6 +1,6 @@
 /**
  * Rollbacks of two disks under write load while the controller, the agent, PostgreSQL or the guest is killed at a point of the way:
- * some that decide, and some drawn by a seed that is told. `npm run soak` takes every point with each of them.
+ * some that decide, and some drawn by a seed, the same in every run unless COMEBACK_SEED names another. `npm run soak` takes every point with each of them.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Campaign } from '../support/killing/campaign.ts'

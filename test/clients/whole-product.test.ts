@@ -1,11 +1,12 @@
 /** Everything real: `npm start`, a guest in QEMU, disks in qcow2, and the commands that people have on their machines. */
 import { execFile } from 'node:child_process'
 import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { lendGuest } from '../support/bare-guest.ts'
+import { freePort } from '../support/free-port.ts'
 import { type Cloud, command, openstack, openstackWell } from '../support/openstack-clients.ts'
 
 let state: string
@@ -14,46 +15,38 @@ let settings: Record<string, string>
 
 const script = (name: string) => new URL(`../../src/launcher/${name}.ts`, import.meta.url).pathname
 const launch = (name: 'start' | 'down') =>
-  promisify(execFile)(process.execPath, [script(name)], { env: settings, timeout: 280_000 })
+  promisify(execFile)(process.execPath, [script(name)], { env: settings, timeout: 600_000 })
 
 beforeAll(async () => {
   state = await mkdtemp(join(tmpdir(), 'comeback-whole-'))
   await chmod(state, 0o755)
   const listen = `127.0.0.1:${await freePort()}`
   settings = { PATH: process.env['PATH'] ?? '', COMEBACK_STATE: state, COMEBACK_LISTEN: listen }
+  await lendGuest(state)
   await launch('start')
   const openrc = await readFile(join(state, 'openrc'), 'utf8')
   const password = /OS_PASSWORD='([^']+)'/.exec(openrc)?.[1] ?? ''
   cloud = { url: `http://${listen}`, user: 'admin', password, project: 'admin' }
-}, 300_000)
+})
 
 afterAll(async () => {
   await launch('down')
   await rm(state, { recursive: true, force: true })
-}, 120_000)
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
-}
+})
 
 const one = async (line: string) => (await openstackWell(cloud, [line]))[0] ?? { out: '', err: '', json: undefined }
 
-/** Looks every second, in a process of its own each time, for up to so many. */
-async function when<T>(what: string, seconds: number, look: () => Promise<T | false>): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
+/** Looks every second, in a process of its own each time. */
+async function when<T>(what: string, look: () => Promise<T | false>): Promise<T> {
+  for (const end = Date.now() + 240_000; Date.now() < end; ) {
     const seen = await look()
     if (seen !== false) return seen
     await new Promise((resolve) => setTimeout(resolve, 1000))
   }
-  throw new Error(`${what}: not within ${seconds} s`)
+  throw new Error(`${what}: not within 240 s`)
 }
 const inState = (name: string, status: string) =>
-  when(`${name} is ${status}`, 120, async () => {
+  when(`${name} is ${status}`, async () => {
     const { json } = await one(`server show ${name} -f json`)
     return json.status === status && json['OS-EXT-STS:task_state'] === null && json
   })
@@ -61,7 +54,7 @@ const inState = (name: string, status: string) =>
 test('the demo instance runs, and says so on its console', async () => {
   const demo = await inState('demo', 'ACTIVE')
   expect(demo).toMatchObject({ 'OS-EXT-STS:power_state': 1, volumes_attached: [{ id: expect.any(String) }] })
-  await when('the guest writes to its console', 120, async () => /\S/.test((await one('console log show demo')).out))
+  await when('the guest writes to its console', async () => /\S/.test((await one('console log show demo')).out))
 })
 
 test('disks come and go under the running guest; a snapshot of both; another instance from it; back again', async () => {
@@ -94,7 +87,7 @@ test('disks come and go under the running guest; a snapshot of both; another ins
   await inState('demo', 'ACTIVE')
   const safety = await command(cloud, 'cinder snapshot-list --name _xloud_safety_')
   expect(safety.out.match(/_xloud_safety_req-/g)).toHaveLength(2)
-}, 300_000)
+})
 
 test('power, growth, reverting a volume, and the end', async () => {
   await openstackWell(cloud, ['server reboot --hard --wait two', 'server stop two'])
@@ -106,15 +99,11 @@ test('power, growth, reverting a volume, and the end', async () => {
     'volume snapshot create --force --volume data s2',
     'server delete --wait two',
   ])
-  await when(
-    'data can be taken off',
-    60,
-    async () => (await openstack(cloud, ['server remove volume demo data']))[0]?.err === '',
-  )
+  await when('data can be taken off', async () => (await openstack(cloud, ['server remove volume demo data']))[0]?.err === '')
   for (const name of ['s1', 's2']) expect(await command(cloud, `cinder revert-to-snapshot ${name}`)).toMatchObject({ code: 0 })
   await openstackWell(cloud, ['volume set --size 2 data', 'image delete A'])
   expect((await one('volume show data -f json')).json).toMatchObject({ status: 'available', size: 2 })
   expect((await command(cloud, 'cinder delete --cascade data')).code).toBe(0)
-  await when('data is gone', 60, async () => (await one('volume list --name data -f json')).json.length === 0)
+  await when('data is gone', async () => (await one('volume list --name data -f json')).json.length === 0)
   expect((await one('compute service list -f json')).json).toMatchObject([{ Binary: 'nova-compute', State: 'up' }])
-}, 300_000)
+})

@@ -31,7 +31,7 @@ const begin = async ({ operations }: Engine): Promise<OperationId> => {
   return id
 }
 
-const ended = ({ operations }: Engine, id: OperationId): Promise<Operation> => operations.ended(id, AbortSignal.timeout(8_000))
+const ended = ({ operations }: Engine, id: OperationId): Promise<Operation> => operations.ended(id, AbortSignal.timeout(60_000))
 
 const locksOf = (id: OperationId) => database.db.selectFrom('locks').selectAll().where('operation_id', '=', id).execute()
 

@@ -26,7 +26,7 @@ async function run(when: (cancel: () => Promise<void>) => ToyWorld['when']) {
   })
   id = begun.id
   const worker = engine.work({ worldFor: () => world })
-  return { engine, worker, id, world, ended: () => engine.operations.ended(begun.id, AbortSignal.timeout(5_000)) }
+  return { engine, worker, id, world, ended: () => engine.operations.ended(begun.id, AbortSignal.timeout(60_000)) }
 }
 
 test('what fails beyond it is stuck for all to see, and repeated until it goes well', async () => {

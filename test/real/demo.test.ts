@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { lendGuest } from '../support/bare-guest.ts'
 import { Installation } from '../support/installation.ts'
 
 const minutes = 60_000
@@ -10,6 +11,7 @@ const script = new URL('../../src/launcher/demo.ts', import.meta.url).pathname
 let box: Installation
 beforeAll(async () => {
   box = await Installation.start()
+  await lendGuest(box.state)
 }, 5 * minutes)
 afterAll(() => box.end())
 

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { addressProblem, healthOf } from '../../src/launcher/ports.ts'
+import { healthOf } from '../../src/launcher/ports.ts'
+import { freePort } from '../support/free-port.ts'
 
 const script = new URL('../support/stand-ins/launch.ts', import.meta.url).pathname
 const isRoot = process.getuid?.() === 0
@@ -29,7 +30,7 @@ type Environment = Record<string, string>
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'comeback-launch-'))
   await chmod(folder, 0o755)
-  port = await freePort()
+  port = await freePort(2)
 })
 afterEach(async () => {
   for (const env of started.splice(0)) await launch('down', env)
@@ -37,11 +38,6 @@ afterEach(async () => {
 })
 
 const settingsFor = (state: string, at: number): Environment => ({ COMEBACK_STATE: state, COMEBACK_LISTEN: `127.0.0.1:${at}` })
-
-async function freePort(): Promise<number> {
-  for (let at = 20_000 + (process.pid % 20_000); ; at += 1)
-    if ((await addressProblem({ host: '127.0.0.1', port: at })) === null) return at
-}
 
 function launch(verb: 'up' | 'down' | 'need', env: Environment, who: { uid?: number; gid?: number } = {}): Promise<Outcome> {
   if (verb === 'up') started.push(env)

@@ -27,6 +27,7 @@ test('what ran is started again, what was stopped stays so, and the neighbour no
   const guest = await box.guestImage()
   const ran = await cloud.createServer(guest)
   const stopped = await cloud.createServer({ ...guest, dataDisks: 0 })
+  await box.shell(stopped).run('true') // it has booted, and hears its power button
   await cloud.stopServer(stopped)
   await box.shell(ran).run('echo kept >/word; echo kept >/data/word; sync')
   const boot = await bootOf(box, ran)

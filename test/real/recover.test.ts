@@ -16,7 +16,7 @@ let cloud: OpenStack
 let guest: { image: string; flavor: string }
 
 beforeAll(async () => {
-  box = await Installation.start({ COMEBACK_DUMP_SECONDS: '5' })
+  box = await Installation.start({ COMEBACK_DUMP_SECONDS: '2' })
   cloud = await box.logIn()
   guest = await box.guestImage()
 }, 5 * minutes)

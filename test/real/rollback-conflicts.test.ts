@@ -59,23 +59,19 @@ async function everything(): Promise<Record<string, unknown>> {
 }
 
 test('the preflight writes nothing', { timeout: 5 * minutes }, async () => {
-  const tables = await until(
-    'a moment in which nothing else is going on',
-    async () => {
-      const before = await everything()
-      await cloud.preflight(id, snapshot)
-      const refused = await cloud.preflight(id, crypto.randomUUID())
-      expect(refused['errors']).toEqual([
-        expect.objectContaining({ message: 'Snapshot not found or not active', transient: true }),
-      ])
-      const native = await cloud.post<{ can_rollback: boolean; instance: string }>('/v1/preflights', {
-        to: { instance_snapshot: snapshot },
-      })
-      expect(native).toMatchObject({ can_rollback: true, instance: id })
-      return JSON.stringify(await everything()) === JSON.stringify(before) ? before : null
-    },
-    60_000,
-  )
+  const tables = await until('a moment in which nothing else is going on', async () => {
+    const before = await everything()
+    await cloud.preflight(id, snapshot)
+    const refused = await cloud.preflight(id, crypto.randomUUID())
+    expect(refused['errors']).toEqual([
+      expect.objectContaining({ message: 'Snapshot not found or not active', transient: true }),
+    ])
+    const native = await cloud.post<{ can_rollback: boolean; instance: string }>('/v1/preflights', {
+      to: { instance_snapshot: snapshot },
+    })
+    expect(native).toMatchObject({ can_rollback: true, instance: id })
+    return JSON.stringify(await everything()) === JSON.stringify(before) ? before : null
+  })
   expect(Object.keys(tables)).toEqual(expect.arrayContaining(['layers', 'locks', 'operations', 'volume_snapshots', 'volumes']))
 })
 

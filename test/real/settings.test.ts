@@ -15,6 +15,7 @@ let database: pg.Pool
 let box: Installation
 let member: OpenStack
 let admin: OpenStack
+let server: string
 const dataDir = () => join(folder, 'data')
 
 const rollbackOf = (cloud: OpenStack) =>
@@ -49,7 +50,7 @@ afterAll(async () => {
 })
 
 test('with COMEBACK_DATABASE_URL everything lies there, and no PostgreSQL of our own is made', async () => {
-  const server = await admin.createServer(await box.guestImage())
+  server = await admin.createServer(await box.guestImage())
   const { rows } = await database.query('select id from instances where deleted_at is null')
   expect(rows).toEqual([{ id: server }])
   expect(await box.pids('database')).toEqual([])
@@ -65,6 +66,7 @@ test('a policy file overrides the rules it names, and only these', async () => {
 })
 
 test('down stops ours and leaves the database to its owner; up finds everything as it was', async () => {
+  await box.shell(server).run('true') // it has booted, and hears its power button
   expect((await box.down()).join()).not.toMatch(/PostgreSQL/)
   const { rows } = await database.query('select count(*)::int as n from volumes where deleted_at is null')
   expect(rows).toEqual([{ n: 3 }]) // two of the instance, one alone

@@ -5,7 +5,8 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { type Answer, type Call, callWith, type Person, person } from '../support/people.ts'
+import { makeFlavor, makeImage, serverWhen } from '../support/first-server.ts'
+import { type Answer, administrator, type Call, callWith, type Person, person } from '../support/people.ts'
 import { type Product, startProduct } from '../support/product.ts'
 import { allRoutes, filled, type Route } from '../support/routes.ts'
 
@@ -271,6 +272,33 @@ describe('sizes and names', () => {
     for (const min_disk of [-1, 2 ** 31, 1.5, 'x'])
       expect((await make(anna.call).image({ name: 'i', min_disk })).status, String(min_disk)).toBe(400)
     expect(await rowCounts()).toEqual(before)
+  })
+
+  test('addresses that no guest can have, and flavors smaller than what an image asks for', async () => {
+    const admin = await administrator(product)
+    await makeFlavor(admin.call)
+    const image = await makeImage(anna.call, { min_ram: 65 })
+    const fits = await makeImage(anna.call, { min_ram: 64 })
+    const [network] = (await anna.call('GET', '/network/v2.0/networks')).json.networks
+    const subnet = (await anna.call('GET', `/network/v2.0/subnets/${network.subnets[0]}`)).json.subnet
+    const [base] = subnet.cidr.split('.0/')
+    const before = await rowCounts()
+    const small = await make(anna.call).server({ name: 's', flavorRef: 'tiny', imageRef: image })
+    expect(small).toMatchObject({
+      status: 400,
+      json: { badRequest: { message: expect.stringContaining("Flavor's memory is too small for requested image") } },
+    })
+    for (const ip of ['1.2.3.4', `${base}.0`, subnet.gateway_ip, '10.20.255.255', 'fe80::1', '0.0.0.0', '999.1.1.1', 'x']) {
+      const networks = [{ uuid: network.id, fixed_ip: ip }]
+      expect((await make(anna.call).server({ name: 's', flavorRef: 'tiny', imageRef: fits, networks })).status, ip).toBe(400)
+    }
+    expect(await rowCounts()).toEqual(before)
+    const networks = [{ uuid: network.id, fixed_ip: `${base}.77` }]
+    const made = await make(anna.call).server({ name: 's', flavorRef: 'tiny', imageRef: fits, networks })
+    expect(made.status).toBe(202)
+    await serverWhen(anna.call, made.json.server.id, 'ACTIVE')
+    const again = await make(anna.call).server({ name: 's', flavorRef: 'tiny', imageRef: fits, networks })
+    expect(again.status).toBe(409)
   })
 
   test('names with control characters, too long or of blanks are refused; markup is text', async () => {

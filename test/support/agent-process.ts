@@ -11,7 +11,7 @@ import { asId, newId, type OperationId, type RequestId } from '../../src/domain/
 import type { HostAgent, PoolFacts } from '../../src/ports/host-agent.ts'
 import type { StorageDriver } from '../../src/ports/storage-driver.ts'
 
-const readyMs = 20_000
+const readyMs = 90_000
 
 export class AgentProcess {
   readonly directory: string

@@ -1,7 +1,7 @@
 /** The demo guest under a QEMU of our own, without agent or controller: for tests of the guest itself and for bare figures. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
 import { createConnection, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,8 +12,16 @@ import { type DemoGuest, ensureDemoGuest, guestKernelArguments } from '../../src
 
 const run = promisify(execFile)
 
+const guestFolder = new URL('../../.cache/guest', import.meta.url).pathname
+
 /** Built once a machine; its key says when it has to be built again. */
-export const demoGuest = (): Promise<DemoGuest> => ensureDemoGuest(new URL('../../.cache/guest', import.meta.url).pathname)
+export const demoGuest = (): Promise<DemoGuest> => ensureDemoGuest(guestFolder)
+
+/** Has an installation find the guest built, instead of downloading its parts and building it again. */
+export async function lendGuest(state: string): Promise<void> {
+  await demoGuest()
+  await symlink(guestFolder, join(state, 'guest'))
+}
 
 export type BareGuest = {
   readonly console: () => Promise<string>
@@ -87,21 +95,21 @@ export async function bootBareGuest(options: {
   return {
     console,
     exited,
-    says: async (pattern, seconds = 60) => {
+    says: async (pattern, seconds = 240) => {
       for (const end = Date.now() + seconds * 1000; Date.now() < end && qemu.exitCode === null; await sleep(50)) {
         const found = pattern.exec(await console())
         if (found) return found[1] ?? found[0]
       }
       throw new Error(`the guest did not say ${pattern}; its console: ${await console()}`)
     },
-    shell: async (line, seconds = 30) => {
+    shell: async (line, seconds = 120) => {
       const answer = await talk(at('cmd'), `${line}\n`, /^=RC (\d+)\r?\n/m, seconds)
       const code = Number(/^=RC (\d+)/m.exec(answer)?.[1])
       return { output: answer.replace(/^=RC \d+\r?\n/m, '').trim(), code }
     },
-    guestAgent: async (command) => JSON.parse(await talk(at('qga'), `{"execute":"${command}"}\n`, /\n/, 10)),
+    guestAgent: async (command) => JSON.parse(await talk(at('qga'), `{"execute":"${command}"}\n`, /\n/, 60)),
     qmp: async (command) => {
-      await talk(at('qmp'), `{"execute":"qmp_capabilities"}{"execute":"${command}"}\n`, /"return".*"return"/s, 10)
+      await talk(at('qmp'), `{"execute":"qmp_capabilities"}{"execute":"${command}"}\n`, /"return".*"return"/s, 60)
     },
     execute: async (command, args) => {
       monitor ??= QmpClient.connect(at('qmp'))
@@ -142,7 +150,7 @@ async function talk(path: string, message: string, until: RegExp, seconds: numbe
 export async function newDisk(file: string, from?: string, mib = 64): Promise<string> {
   const over = from === undefined ? [] : ['-b', from, '-F', 'qcow2']
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', ...over, file, ...(from === undefined ? [`${mib}M`] : [])], {
-    timeout: 30_000,
+    timeout: 120_000,
   })
   return file
 }

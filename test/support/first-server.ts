@@ -2,11 +2,11 @@
 import type { Call } from './people.ts'
 
 export async function until<T>(what: string, look: () => Promise<T | undefined | false>): Promise<T> {
-  const end = performance.now() + 20_000
+  const end = performance.now() + 60_000
   for (;;) {
     const seen = await look()
     if (seen) return seen
-    if (performance.now() > end) throw new Error(`${what}: not within 20 s`)
+    if (performance.now() > end) throw new Error(`${what}: not within 60 s`)
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }

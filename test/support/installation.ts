@@ -13,10 +13,10 @@ import type { InstanceId } from '../../src/domain/ids.ts'
 import { logIn as launcherLogIn } from '../../src/launcher/client.ts'
 import type { Access } from '../../src/launcher/credentials.ts'
 import { guestShell, type Shell } from '../../src/launcher/guest/shell.ts'
-import { addressProblem } from '../../src/launcher/ports.ts'
 import { findQemu, findService, stopProcess } from '../../src/launcher/processes.ts'
 import { ensureDemoImage, ensureFlavors } from '../../src/launcher/seed.ts'
 import { demoGuest } from './bare-guest.ts'
+import { freePort } from './free-port.ts'
 import { OpenStack } from './openstack.ts'
 
 const launcher = new URL('./launch.ts', import.meta.url).pathname
@@ -147,9 +147,3 @@ export class Installation {
 }
 
 const isMachine = ({ argv }: { readonly argv: readonly string[] }): boolean => /qemu-system/.test(argv[0] ?? '')
-
-/** Below the ports that the kernel gives to outgoing connections (from 32768), any of which may be taken the next moment. */
-async function freePort(): Promise<number> {
-  for (let at = 21_000 + Math.floor(Math.random() * 11_000); ; at += 1)
-    if ((await addressProblem({ host: '127.0.0.1', port: at })) === null) return at
-}

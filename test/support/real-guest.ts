@@ -114,7 +114,7 @@ export async function markOld(agent: AgentProcess, disks: Overlays): Promise<voi
   for (const { from, pool } of disks) await storage.mark(from, newId<PointId>(), layerRecordOf(from, pool, 'frozen', 0))
 }
 
-const bootMs = 90_000
+const bootMs = 240_000
 
 /** Waits until the console says the word; counts how often if asked. */
 export async function says(agent: AgentProcess, instance: InstanceId, word: string, times = 1): Promise<string> {
@@ -128,7 +128,7 @@ export async function says(agent: AgentProcess, instance: InstanceId, word: stri
 }
 
 /** Has the guest run one shell line; answers what it printed. */
-export async function ask(agent: AgentProcess, instance: InstanceId, line: string, seconds = 20): Promise<string> {
+export async function ask(agent: AgentProcess, instance: InstanceId, line: string, seconds = 120): Promise<string> {
   const socket = connect(join(agent.run, 'm', shortNameOf(instance), 'cmd'))
   let text = ''
   const { promise, resolve: done, reject } = Promise.withResolvers<void>()

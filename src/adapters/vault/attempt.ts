@@ -28,8 +28,8 @@ export class Attempt {
     this.#marker = marker
     this.#stop = new AbortController()
     this.signal = signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal])
-    const { store, keys, names } = volume
-    const by = { store, keys, names, writer: of.backup, attempt: marker.attempt }
+    const { store, keys, names, measures } = volume
+    const by = { store, keys, names, measures, writer: of.backup, attempt: marker.attempt }
     this.#index = new SessionIndex(by)
     let packs = 0
     const writing = {

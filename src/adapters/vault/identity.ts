@@ -1,6 +1,6 @@
 /** vault.json: what a vault says of itself to whoever has no key. The one object that a person can read. */
 import { refuse } from '../../domain/refusals.ts'
-import type { KeySlot, VaultIdentity } from '../../ports/vault-mover.ts'
+import type { VaultIdentity } from '../../ports/vault-mover.ts'
 import type { VaultStore } from '../../ports/vault-store.ts'
 import { Damaged } from './format/damage.ts'
 import type { VaultKeyring } from './format/keys.ts'
@@ -48,7 +48,3 @@ function parsed(text: string): Proved | null {
 
 /** Whether somebody with the key wrote it as it is. */
 export const isProved = (identity: Proved, keys: VaultKeyring): boolean => keys.prove(textOf(identity)) === identity.proof
-
-export const withoutProof = ({ proof: _, ...identity }: Proved): VaultIdentity => identity
-
-export const withSlots = (identity: VaultIdentity, slots: readonly KeySlot[]): VaultIdentity => ({ ...identity, slots })

@@ -1,26 +1,31 @@
 /** The backups of a volume, and the volumes of a vault. */
-import { isUuid, type VolumeId } from '../../domain/ids.ts'
+import { type BackupId, isUuid, type VolumeId } from '../../domain/ids.ts'
 import type { FoundBackup } from '../../ports/vault-mover.ts'
 import type { ObjectName, VaultStore } from '../../ports/vault-store.ts'
 import { Damaged } from './format/damage.ts'
 import { volumesPrefix } from './format/names.ts'
 import { counts, type Manifest, type VolumeVault } from './volume.ts'
 
-/** Whole backups of the volume, the oldest first; and objects among the manifests that cannot be read. */
-export async function manifestsOf(volume: VolumeVault): Promise<{ manifests: Manifest[]; damaged: Damaged[] }> {
+/** Whole backups of the volume, the oldest first; manifests that do not count; and what is wrong with those that cannot be read. */
+export async function manifestsOf(
+  volume: VolumeVault,
+): Promise<{ manifests: Manifest[]; uncounted: BackupId[]; damaged: Damaged[] }> {
   const state = await volume.sweepState()
   const manifests: Manifest[] = []
+  const uncounted: BackupId[] = []
   const damaged: Damaged[] = []
   for (const backup of await volume.backupsThere())
     try {
       const manifest = await volume.readManifest(backup)
-      if (manifest !== null && counts(manifest, state)) manifests.push(manifest)
+      if (manifest === null) continue
+      if (counts(manifest, state)) manifests.push(manifest)
+      else uncounted.push(backup)
     } catch (error) {
       if (!(error instanceof Damaged)) throw error
       damaged.push(error)
     }
   manifests.sort((one, other) => (one.writtenAt < other.writtenAt ? -1 : 1))
-  return { manifests, damaged }
+  return { manifests, uncounted, damaged }
 }
 
 export const foundBackup = ({ of, rootHash, sizeBytes, storedBytes, facts }: Manifest): FoundBackup => ({

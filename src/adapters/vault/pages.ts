@@ -14,7 +14,7 @@ export function treeOf(volume: VolumeVault, locator: Locator, { of, root, sizeBy
     const place = await locator.find(id)
     const sealed = await volume.store.read(place.pack, { offset: place.offset, length: place.length })
     const page = sealed === null || place.level !== level ? null : openBlob(place.packKey, hashKey, place, sealed)
-    if (page === null) throw new Damaged(place.pack, `page ${id.toString('hex')} is damaged`)
+    if (page === null) throw new Damaged(place.pack, `page ${id.toString('hex')} is damaged`, id)
     return page
   }
   return new Tree(read, Buffer.from(root, 'hex'), depthOf(sizeBytes))

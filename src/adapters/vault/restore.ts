@@ -113,7 +113,7 @@ async function readBlocks(
   const opened = await crew.do('open', { sealed, blobs, hashKey })
   if ('data' in opened) return opened.data
   const { pack, id } = places[opened.damaged] ?? places[0]!
-  throw new Damaged(pack, `block ${id.toString('hex')} is damaged`)
+  throw new Damaged(pack, `block ${id.toString('hex')} is damaged`, id)
 }
 
 type Read = { readonly pack: string; readonly offset: number; end: number }

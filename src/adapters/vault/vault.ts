@@ -1,25 +1,33 @@
 /** A vault whose key is at hand: everything of `VaultMover` that needs no disk's own tools. */
 import { randomBytes } from 'node:crypto'
-import type { Bytes, VolumeId } from '../../domain/ids.ts'
+import type { BackupId, Bytes, VolumeId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { BlockSource, BlockTarget } from '../../ports/blocks.ts'
 import type {
   BackupOutcome,
   BackupRef,
+  Damage,
   FoundBackup,
   KeySlot,
   Report,
+  SweepOutcome,
   VaultAccess,
   VaultIdentity,
+  VerifyOutcome,
 } from '../../ports/vault-mover.ts'
 import type { VaultStore } from '../../ports/vault-store.ts'
 import { Damaged } from './format/damage.ts'
 import { VaultKeyring } from './format/keys.ts'
-import { identityName } from './format/names.ts'
-import { identityObject, readIdentity, withoutProof, withSlots } from './identity.ts'
+import { identityName, writerIn } from './format/names.ts'
+import { formatVersion, type Measures, usualMeasures } from './format/shape.ts'
+import { identityObject, isProved, readIdentity } from './identity.ts'
 import { foundBackup, manifestsOf, volumesIn } from './list.ts'
+import { Meter, Throttle } from './pace.ts'
 import { deleteBackup, discardBackup } from './remove.ts'
 import { restoreBackup } from './restore.ts'
+import { sweepVolume } from './sweep.ts'
+import { touches } from './touches.ts'
+import { verifyVolume } from './verify.ts'
 import { VolumeVault } from './volume.ts'
 import { type Crew, inlineCrew } from './workers/crew.ts'
 import { type Means, type Writing, writeBackup } from './write.ts'
@@ -51,11 +59,16 @@ const damagedIsThere = (error: unknown): 'damaged' => {
 const keyringOf = ({ key }: VaultOpening): VaultKeyring => new VaultKeyring(Buffer.from(key, 'base64'))
 
 /** Refused with `vaultUnreachable` where this vault does not lie. The store and the crew are closed by whoever made them. */
-export async function openVault(store: VaultStore, access: VaultOpening, crew: Crew = inlineCrew): Promise<Vault> {
+export async function openVault(
+  store: VaultStore,
+  access: VaultOpening,
+  crew: Crew = inlineCrew,
+  measures: Measures = usualMeasures,
+): Promise<Vault> {
   const identity = await readIdentity(store).catch(damagedIsThere)
   if (identity === null || (identity !== 'damaged' && identity.vault !== access.vault))
     throw refuse.vaultUnreachable({ vault: access.vault })
-  return new Vault(store, access, crew)
+  return new Vault(store, access, crew, measures)
 }
 
 export class Vault {
@@ -63,20 +76,24 @@ export class Vault {
   readonly #access: VaultOpening
   readonly #keys: VaultKeyring
   readonly #crew: Crew
+  readonly #measures: Measures
 
-  constructor(store: VaultStore, access: VaultOpening, crew: Crew) {
+  constructor(store: VaultStore, access: VaultOpening, crew: Crew, measures: Measures) {
     this.#store = store
     this.#access = access
     this.#keys = keyringOf(access)
     this.#crew = crew
+    this.#measures = measures
   }
 
   /** Replaces the key slots; at least one stays. */
   async writeSlots(slots: readonly KeySlot[]): Promise<void> {
     if (slots.length === 0) throw refuse.malformed({ why: 'A vault keeps at least one recovery key.' })
-    const identity = await this.#whole(null, () => readIdentity(this.#store))
+    const identity = await readIdentity(this.#store).catch(damagedIsThere)
     if (identity === null) throw refuse.vaultUnreachable({ vault: this.#access.vault })
-    await this.#store.replace(identityName, identityObject(withSlots(withoutProof(identity), slots), this.#keys))
+    const fresh = { format: formatVersion, vault: this.#access.vault, name: '', createdAt: new Date().toISOString() } as const
+    const { format, vault, name, createdAt } = identity === 'damaged' ? fresh : identity
+    await this.#store.replace(identityName, identityObject({ format, vault, name, createdAt, slots }, this.#keys))
   }
 
   /** Writes, reads and deletes a probe. */
@@ -136,8 +153,38 @@ export class Vault {
     return found
   }
 
+  /** Removes what was unneeded at the sweep before and is so now. Refused (`volumeBusy`) while a backup of the volume is being written. */
+  sweepVolume(volume: VolumeId, signal?: AbortSignal): Promise<SweepOutcome> {
+    const its = this.#volume(volume)
+    return this.#whole(its, () => sweepVolume(its, signal))
+  }
+
+  /** Reads everything of a volume, or of the whole vault, back and proves it. */
+  async verify(volume: VolumeId | null, report?: Report, signal?: AbortSignal): Promise<VerifyOutcome> {
+    const means = this.#means(report, signal)
+    const pace = { meter: new Meter(report), throttle: new Throttle(means.bytesPerSecond) }
+    const outcome = { backups: 0, readBytes: 0, damage: [] as Damage[] }
+    for (const each of volume === null ? await volumesIn(this.#store) : [volume]) {
+      const verified = await verifyVolume(this.#volume(each), means, pace)
+      outcome.backups += verified.backups
+      outcome.readBytes += verified.readBytes
+      outcome.damage.push(...verified.damage)
+    }
+    pace.meter.tell()
+    return { ...outcome, damage: [...outcome.damage, ...(await this.#damagedIdentity())] }
+  }
+
+  /** Without it, the recovery key opens nothing. */
+  async #damagedIdentity(): Promise<readonly Damage[]> {
+    const identity = await readIdentity(this.#store).catch(damagedIsThere)
+    if (identity !== 'damaged' && identity !== null && isProved(identity, this.#keys)) return []
+    const backups = (await this.listBackups()).map(({ volume, backup, project }) => ({ volume, backup, project }))
+    const what = "it is not what was written; make a new recovery key with 'comeback vault kit'"
+    return [{ object: identityName, what, backups }]
+  }
+
   #volume(volume: VolumeId): VolumeVault {
-    return new VolumeVault(this.#store, this.#keys, volume)
+    return new VolumeVault(this.#store, this.#keys, volume, this.#measures)
   }
 
   #means(report: Report | undefined, signal: AbortSignal | undefined): Means {
@@ -146,12 +193,23 @@ export class Vault {
   }
 
   /** Says damage in words, with the backups that it touches. */
-  async #whole<Result>(_volume: VolumeVault | null, work: () => Promise<Result>): Promise<Result> {
+  async #whole<Result>(volume: VolumeVault, work: () => Promise<Result>): Promise<Result> {
     try {
       return await work()
     } catch (error) {
-      if (error instanceof Damaged) throw refuse.backupDamaged({ object: error.object, backups: [] })
-      throw error
+      if (!(error instanceof Damaged)) throw error
+      throw refuse.backupDamaged({ object: error.object, backups: await backupsTouched(volume, error) })
     }
   }
+}
+
+async function backupsTouched(volume: VolumeVault, { object, id }: Damaged): Promise<readonly BackupId[]> {
+  if (object.startsWith(`${volume.names.manifests}/`)) return [writerIn(object) as BackupId]
+  const { manifests } = await manifestsOf(volume)
+  const broken =
+    id === null
+      ? { objects: new Set([object]), ids: new Map() }
+      : { objects: new Set<string>(), ids: new Map([[id.toString('hex'), object]]) }
+  const touched = await touches(volume, manifests, broken, undefined)
+  return touched.of(object).map(({ backup }) => backup)
 }

@@ -6,6 +6,7 @@ import { Damaged } from './format/damage.ts'
 import { readDocument, sealDocument } from './format/document.ts'
 import type { VaultKeyring } from './format/keys.ts'
 import { VolumeNames, writerIn } from './format/names.ts'
+import { type Measures, usualMeasures } from './format/shape.ts'
 
 /** Written last: what it says is whole. */
 export type Manifest = {
@@ -60,12 +61,14 @@ export class VolumeVault {
   readonly keys: VaultKeyring
   readonly volume: VolumeId
   readonly names: VolumeNames
+  readonly measures: Measures
 
-  constructor(store: VaultStore, keys: VaultKeyring, volume: VolumeId) {
+  constructor(store: VaultStore, keys: VaultKeyring, volume: VolumeId, measures: Measures = usualMeasures) {
     this.store = store
     this.keys = keys
     this.volume = volume
     this.names = new VolumeNames(volume)
+    this.measures = measures
   }
 
   async sweepState(): Promise<SweepState> {

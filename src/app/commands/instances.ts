@@ -194,6 +194,8 @@ async function planInstance(
       })
       .execute()
   }
+  const needsMib = Number(boot?.['min_ram'] ?? 0)
+  if (needsMib > flavor.ram_mib) throw refuse.flavorMemoryTooSmall({ has: flavor.ram_mib, needs: needsMib })
   await take(exclusive('volume', ...volumes.map(({ volume }) => volume)))
   await tx
     .updateTable('instances')

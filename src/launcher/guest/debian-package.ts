@@ -7,7 +7,10 @@ import { refuse } from '../../domain/refusals.ts'
 const run = promisify(execFile)
 const exists = (path: string) => stat(path).then(Boolean, () => false)
 
-/** Downloads a package and unpacks it under `folder`, installing nothing: no service is started, no boot menu changes. */
+/**
+ * Downloads a package and unpacks it under `folder`, installing nothing: no service is started, no boot menu changes. Of several
+ * at once the first one's stays.
+ */
 export async function unpackedPackage(name: string, folder: string, signal?: AbortSignal): Promise<string> {
   const done = join(folder, name)
   if (await exists(done)) return done
@@ -15,11 +18,13 @@ export async function unpackedPackage(name: string, folder: string, signal?: Abo
   const scratch = await mkdtemp(join(folder, '.new-'))
   const limits = { timeout: 300_000, ...(signal && { signal }) }
   try {
-    await run('apt-get', ['download', '-q', name], { cwd: scratch, ...limits })
+    await run('apt-get', ['download', '-q', '-o', 'Acquire::Retries=3', name], { cwd: scratch, ...limits })
     const archive = (await readdir(scratch)).find((file) => file.endsWith('.deb'))
     if (!archive) throw new Error('nothing was downloaded')
     await run('dpkg-deb', ['-x', join(scratch, archive), join(scratch, 'tree')], limits)
-    await rename(join(scratch, 'tree'), done)
+    await rename(join(scratch, 'tree'), done).catch(async (error: unknown) => {
+      if (!(await exists(done))) throw error
+    })
     return done
   } catch (error) {
     const why = error instanceof Error ? error.message.trim().split('\n').at(-1) : String(error)

@@ -136,7 +136,7 @@ test('a guest without an agent is not waited for, and the answer says why', asyn
   const disks = await overlays()
   const since = performance.now()
   expect(await pivot(disks, 'filesystem')).toMatchObject({ achieved: 'crash', why: 'The guest runs no guest agent.' })
-  expect(performance.now() - since).toBeLessThan(5_000)
+  expect(performance.now() - since).toBeLessThan(20_000)
   await freezeOld(disks)
 })
 

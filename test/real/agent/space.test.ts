@@ -83,8 +83,8 @@ test.runIf(canMount)('a held guest that is asked to stop is not waited for', asy
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   const since = performance.now()
-  expect(await agent.host().stopMachine(spec.instance, { mode: 'graceful', graceSeconds: 60 })).toEqual({ how: 'hard' })
-  expect(performance.now() - since).toBeLessThan(20_000)
+  expect(await agent.host().stopMachine(spec.instance, { mode: 'graceful', graceSeconds: 240 })).toEqual({ how: 'hard' })
+  expect(performance.now() - since).toBeLessThan(120_000)
   await makeRoom()
   expect(await writing).toBe('ended')
 })

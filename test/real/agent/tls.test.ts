@@ -1,13 +1,12 @@
 import { execFile } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connectAgent } from '../../../src/adapters/host-agent/connect.ts'
 import { AgentProcess } from '../../support/agent-process.ts'
+import { freePort } from '../../support/free-port.ts'
 
 const run = promisify(execFile)
 let folder: string
@@ -51,14 +50,6 @@ async function certificate(name: string, by: string): Promise<void> {
     '2',
   ]
   await run('openssl', ['x509', '-req', '-in', file(`${name}.csr`), ...signed, '-out', file(`${name}.crt`)])
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const at = server.address()
-  server.close()
-  return typeof at === 'object' && at ? at.port : 0
 }
 
 beforeAll(async () => {

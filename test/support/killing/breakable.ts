@@ -20,7 +20,7 @@ export const victims = ['controller', 'agent', 'postgres', 'guest'] as const
 export type Victim = (typeof victims)[number]
 
 /** A loaded machine may take this long for what takes a second. */
-export const patienceMs = 120_000
+export const patienceMs = 240_000
 
 /** Looks until something is there; says what was waited for when it never is. */
 export async function eventually<T>(

@@ -120,9 +120,12 @@ export function shuffled<T>(items: readonly T[], seed: number): T[] {
   return order
 }
 
-/** What a run that has not the time for all does, besides its gauntlets: so many cases, drawn by a seed that is told. */
+/** A run says something about a change only if the run before it did the same. */
+const usualSeed = 2
+
+/** What a run that has not the time for all does, besides the deciding cases: so many, drawn by a seed that is told. */
 export function sampleOf(story: Story, count: number): Case[] {
-  const seed = Number(process.env['COMEBACK_SEED'] ?? Math.floor(Math.random() * 1e6))
+  const seed = Number(process.env['COMEBACK_SEED'] ?? usualSeed)
   console.log(`${story}: COMEBACK_SEED=${seed}`)
   const strangers = allCases.filter((one) => one.story === story && one.victim !== ownerOf(one.point) && one.pass === 1)
   return shuffled(strangers, seed).slice(0, count)

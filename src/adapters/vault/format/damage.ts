@@ -5,10 +5,13 @@ export class Damaged extends Error {
   override readonly name = 'Damaged'
   readonly object: ObjectName
   readonly what: string
+  /** The page or block that it is about; null: all of the object. */
+  readonly id: Buffer | null
 
-  constructor(object: ObjectName, what: string) {
+  constructor(object: ObjectName, what: string, id: Buffer | null = null) {
     super(`${object}: ${what}`)
     this.object = object
     this.what = what
+    this.id = id
   }
 }

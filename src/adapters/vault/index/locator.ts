@@ -1,6 +1,7 @@
 /**
  * Finds where blobs lie: in the footers of packs that were met lately, else in the index objects, the one that knew the last
- * answer first. Neighbours of a disk mostly lie in one pack, so a chunk of an index is read about once a pack.
+ * answer first. Neighbours of a disk mostly lie in one pack, so a chunk of an index is read about once a pack. Where an index
+ * object is damaged or missing, the footers of the packs that no other speaks of are searched instead.
  */
 import type { ObjectName, VaultStore } from '../../../ports/vault-store.ts'
 import { Damaged } from '../format/damage.ts'
@@ -8,10 +9,10 @@ import type { Entry } from '../format/entry.ts'
 import type { VaultKeyring } from '../format/keys.ts'
 import { stemIn, type VolumeNames } from '../format/names.ts'
 import { openPack, type Pack } from '../format/pack.ts'
+import { kept } from '../kept.ts'
 import { entriesOf, IndexObject } from './object.ts'
 
 export type Place = Entry & { readonly pack: ObjectName; readonly packKey: Buffer }
-
 type PackPlaces = ReadonlyMap<string, Place>
 
 /** Entries of footers that are kept, of at least one pack. About 300 bytes each. */
@@ -29,6 +30,8 @@ export class Locator {
   readonly #chunks = new Map<string, Promise<Buffer | null>>()
   #entries = 0
   #objects: Promise<IndexObject[]> | null = null
+  #isStale = false
+  #unspoken: Promise<ObjectName[]> | null = null
 
   constructor(store: VaultStore, keys: VaultKeyring, names: VolumeNames) {
     this.#store = store
@@ -36,29 +39,26 @@ export class Locator {
     this.#names = names
   }
 
-  /** Throws `Damaged` where no pack that is there holds it. */
-  async find(id: Buffer): Promise<Place> {
-    const known = this.#places.get(keyOf(id))
-    if (known !== undefined) return known
-    this.#objects ??= this.#openAll()
-    const objects = await this.#objects
-    for (const object of objects) {
-      const place = await this.#findIn(object, id)
-      if (place === null) continue
-      if (objects[0] !== object) this.#objects = Promise.resolve([object, ...objects.filter((other) => other !== object)])
-      return place
-    }
-    throw new Damaged(this.#names.packs, `no pack holds ${id.toString('hex')}`)
+  /** Null: it takes `find`. */
+  known(id: Buffer): Place | null {
+    return this.#places.get(keyOf(id)) ?? null
   }
 
-  async #openAll(): Promise<IndexObject[]> {
-    const objects: IndexObject[] = []
-    for await (const { name } of this.#store.list(this.#names.indexes)) {
-      const object = await IndexObject.open(this.#store, name, this.#keys)
-      if (object !== null) objects.push(object)
-    }
-    const replaced = new Set(objects.flatMap((object) => object.replaces))
-    return objects.filter((object) => !replaced.has(stemIn(object.name)))
+  /** Throws `Damaged` where no pack that is there holds it. */
+  async find(id: Buffer): Promise<Place> {
+    const known = this.known(id)
+    if (known !== null) return known
+    do {
+      this.#isStale = false
+      this.#objects ??= openIndexes(this.#store, this.#keys, this.#names).then(({ objects }) => objects)
+      for (const object of await this.#objects) {
+        const place = await this.#findIn(object, id)
+        if (place === null) continue
+        await this.#prefer(object)
+        return place
+      }
+    } while (this.#isStale)
+    return this.#search(id)
   }
 
   async #findIn(object: IndexObject, id: Buffer): Promise<Place | null> {
@@ -74,8 +74,52 @@ export class Locator {
     return null
   }
 
-  #chunk(object: IndexObject, chunk: number): Promise<Buffer | null> {
-    return kept(this.#chunks, `${object.name} ${chunk}`, keptChunks, () => object.read(this.#store, chunk))
+  async #prefer(object: IndexObject): Promise<void> {
+    const objects = (await this.#objects) ?? []
+    if (objects[0] !== object) this.#objects = Promise.resolve([object, ...objects.filter((other) => other !== object)])
+  }
+
+  /** Null: the object cannot be read, and nothing more is asked of it; or it has gone, and another has replaced it. */
+  async #chunk(object: IndexObject, chunk: number): Promise<Buffer | null> {
+    try {
+      const records = await kept(this.#chunks, `${object.name} ${chunk}`, keptChunks, () => object.read(this.#store, chunk))
+      if (records !== null) return records
+      this.#isStale = true
+      this.#objects = null
+      return null
+    } catch (error) {
+      if (!(error instanceof Damaged)) throw error
+      this.#objects = Promise.resolve(((await this.#objects) ?? []).filter((other) => other !== object))
+      this.#unspoken = null
+      return null
+    }
+  }
+
+  /** In packs of which no readable index object speaks, from the one on in which the last was found. */
+  async #search(id: Buffer): Promise<Place> {
+    this.#unspoken ??= this.#packsUnspoken()
+    const packs = await this.#unspoken
+    let unreadable: Damaged | null = null
+    for (const [at, name] of packs.entries())
+      try {
+        const place = (await this.#placesIn(name))?.get(keyOf(id))
+        if (place === undefined) continue
+        this.#unspoken = Promise.resolve([...packs.slice(at), ...packs.slice(0, at)])
+        return place
+      } catch (error) {
+        if (!(error instanceof Damaged)) throw error
+        unreadable = error
+      }
+    throw unreadable ?? new Damaged(this.#names.packs, `no pack holds ${id.toString('hex')}`, id)
+  }
+
+  async #packsUnspoken(): Promise<ObjectName[]> {
+    const spoken = new Set<string>()
+    for (const object of (await this.#objects) ?? [])
+      for (let number = 0; number < object.packs; number++) spoken.add(object.packAt(number))
+    const names: ObjectName[] = []
+    for await (const { name } of this.#store.list(this.#names.packs)) if (!spoken.has(stemIn(name))) names.push(name)
+    return names.sort()
   }
 
   /** Null: the pack is not there any more. */
@@ -108,16 +152,27 @@ export class Locator {
   }
 }
 
-/** What the map has under the key, or is going to have; the oldest are forgotten. */
-function kept<Value>(map: Map<string, Promise<Value>>, key: string, most: number, load: () => Promise<Value>): Promise<Value> {
-  const there = map.get(key)
-  if (there !== undefined) return there
-  const value = load()
-  map.set(key, value)
-  value.catch(() => map.delete(key))
-  for (const oldest of map.keys()) {
-    if (map.size <= most) break
-    map.delete(oldest)
+/** The index objects of a volume that no other replaces; and what is wrong with those that cannot be read. */
+export async function openIndexes(
+  store: VaultStore,
+  keys: VaultKeyring,
+  names: VolumeNames,
+): Promise<{ objects: IndexObject[]; all: readonly ObjectName[]; damaged: readonly Damaged[] }> {
+  const opened: IndexObject[] = []
+  const all: ObjectName[] = []
+  const damaged: Damaged[] = []
+  for await (const { name } of store.list(names.indexes)) {
+    all.push(name)
+    try {
+      const object = await IndexObject.open(store, name, keys)
+      if (object !== null) opened.push(object)
+    } catch (error) {
+      if (!(error instanceof Damaged)) throw error
+      damaged.push(error)
+    }
   }
-  return value
+  const replaced = new Set(opened.flatMap((object) => object.replaces))
+  const isReplaced = (name: ObjectName): boolean => replaced.has(stemIn(name))
+  const objects = opened.filter(({ name }) => !isReplaced(name))
+  return { objects, all, damaged: damaged.filter(({ object }) => !isReplaced(object)) }
 }

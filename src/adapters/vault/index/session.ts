@@ -1,13 +1,10 @@
 /** Collects where the blobs of a backup in the making lie, and writes index objects of them: one, or one for every so many. */
-import type { VaultStore } from '../../../ports/vault-store.ts'
+import type { ObjectName, VaultStore } from '../../../ports/vault-store.ts'
 import { type Entry, entryBytes, writeEntry } from '../format/entry.ts'
 import type { VaultKeyring } from '../format/keys.ts'
 import { type Stem, stemOf, type VolumeNames } from '../format/names.ts'
-import { idBytes } from '../format/shape.ts'
+import { idBytes, type Measures } from '../format/shape.ts'
 import { indexObject, recordBytes } from './object.ts'
-
-/** 27 MB: so much memory, whatever the size of the disk. */
-const mostRecords = 2 ** 19
 
 export type IndexWriting = {
   readonly store: VaultStore
@@ -15,6 +12,7 @@ export type IndexWriting = {
   readonly names: VolumeNames
   readonly writer: string
   readonly attempt: string
+  readonly measures: Measures
 }
 
 export class SessionIndex {
@@ -22,31 +20,40 @@ export class SessionIndex {
   #records = Buffer.alloc(1024 * recordBytes)
   #count = 0
   #packs = new Map<Stem, number>()
-  #objects = 0
+  readonly #written: ObjectName[] = []
   #storedBytes = 0
   #stored: Promise<void> = Promise.resolve()
+  /** Said by the first object that is written. */
+  #replaces: readonly Stem[]
 
-  constructor(writing: IndexWriting) {
+  constructor(writing: IndexWriting, replaces: readonly Stem[] = []) {
     this.#writing = writing
+    this.#replaces = replaces
   }
 
   /** Index objects that were written, and the bytes they take. */
-  get objects(): number {
-    return this.#objects
+  get written(): readonly ObjectName[] {
+    return this.#written
   }
   get storedBytes(): number {
     return this.#storedBytes
   }
 
   add(entry: Entry, pack: Stem): void {
-    if (this.#count === mostRecords) this.#flush()
+    const { indexEntries } = this.#writing.measures
+    if (this.#count === indexEntries) this.#flush()
     if ((this.#count + 1) * recordBytes > this.#records.length)
-      this.#records = Buffer.concat([this.#records], Math.min(this.#records.length * 2, mostRecords * recordBytes))
+      this.#records = Buffer.concat([this.#records], Math.min(this.#records.length * 2, indexEntries * recordBytes))
     const number = this.#packs.get(pack) ?? this.#packs.size
     this.#packs.set(pack, number)
     const at = this.#count++ * recordBytes
     writeEntry(entry, this.#records, at)
     this.#records.writeUInt32BE(number, at + entryBytes)
+  }
+
+  /** Resolves when nothing waits but what was added last; for whoever adds faster than the store writes. */
+  async keepUp(): Promise<void> {
+    await this.#stored
   }
 
   /** Resolves when all that was added survives a power cut. */
@@ -58,8 +65,10 @@ export class SessionIndex {
   #flush(): void {
     const { store, keys, names, writer, attempt } = this.#writing
     const records = sorted(this.#records.subarray(0, this.#count * recordBytes))
-    const name = names.index(stemOf(writer, attempt, this.#objects++))
-    const bytes = indexObject(keys, [...this.#packs.keys()], [records])
+    const name = names.index(stemOf(writer, attempt, this.#written.length))
+    const bytes = indexObject(keys, [...this.#packs.keys()], [records], this.#replaces)
+    this.#replaces = []
+    this.#written.push(name)
     const before = this.#stored
     this.#stored = (async () => {
       await before
@@ -83,10 +92,9 @@ export class SessionIndex {
 function sorted(records: Buffer): Buffer {
   const count = records.length / recordBytes
   const order = new Float64Array(count)
-  for (let number = 0; number < count; number++)
-    order[number] = records.readUInt32BE(number * recordBytes) * mostRecords + number
+  for (let number = 0; number < count; number++) order[number] = records.readUInt32BE(number * recordBytes) * count + number
   order.sort()
-  const numbers = Array.from(order, (key) => key % mostRecords)
+  const numbers = Array.from(order, (key) => key % count)
   const compare = (one: number, other: number): number =>
     records.compare(records, other * recordBytes, other * recordBytes + idBytes, one * recordBytes, one * recordBytes + idBytes)
   for (let at = 1; at < count; at++)

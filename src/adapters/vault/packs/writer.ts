@@ -11,7 +11,7 @@ import { type Header, newHeader } from '../format/header.ts'
 import type { VaultKeyring } from '../format/keys.ts'
 import { type Stem, stemOf, type VolumeNames } from '../format/names.ts'
 import { packFooter } from '../format/pack.ts'
-import { blockBytes, packBytes } from '../format/shape.ts'
+import { blockBytes, type Measures } from '../format/shape.ts'
 import type { Crew } from '../workers/crew.ts'
 import type { Identified } from '../workers/jobs.ts'
 import { Channel } from './channel.ts'
@@ -46,6 +46,7 @@ export type PackWriting = {
   readonly attempt: string
   /** Counts the packs of the attempt, of all its writers. */
   readonly nextOrdinal: () => number
+  readonly measures: Measures
   readonly crew: Crew
   readonly onBlob: PackedBlob
 }
@@ -124,7 +125,7 @@ export class PackWriter {
     const pack = this.#open
     pack.awaited += bytes
     pack.jobs++
-    if (pack.bytes + pack.awaited >= packBytes) {
+    if (pack.bytes + pack.awaited >= this.#writing.measures.packBytes) {
       pack.isFull = true
       this.#open = null
     }

@@ -1,5 +1,6 @@
 /** A backup's tree of pages, read as far as it is asked for. Position: the number of a page among those of its level. */
 import { childOf, fanOut, isZeroId, zeroId, zeroPage } from '../format/shape.ts'
+import { kept } from '../kept.ts'
 
 /** Reads the content of a page. */
 export type ReadPage = (id: Buffer, level: number) => Promise<Buffer>
@@ -27,18 +28,8 @@ export class Tree {
   }
 
   /** The ids under a page; not to be changed. Above the root it is as if the disk were larger, and zeros there. */
-  async pageAt(level: number, position: number): Promise<Buffer> {
-    const place = `${level}/${position}`
-    const kept = this.#pages.get(place)
-    if (kept !== undefined) return kept
-    const page = this.#load(level, position)
-    this.#pages.set(place, page)
-    page.catch(() => this.#pages.delete(place))
-    for (const oldest of this.#pages.keys()) {
-      if (this.#pages.size <= keptPages) break
-      this.#pages.delete(oldest)
-    }
-    return page
+  pageAt(level: number, position: number): Promise<Buffer> {
+    return kept(this.#pages, `${level}/${position}`, keptPages, () => this.#load(level, position))
   }
 
   async #load(level: number, position: number): Promise<Buffer> {

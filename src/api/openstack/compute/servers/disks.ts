@@ -37,7 +37,7 @@ export const mapping = z.strictObject({
     .nullish(),
   disk_bus: z.literal('virtio').nullish(),
   device_type: z.literal('disk').nullish(),
-  guest_format: z.null().optional(),
+  guest_format: z.null({ error: 'Swap and other disks that come formatted are not offered' }).optional(),
   no_device: z.literal(false).nullish(),
   volume_type: z.literal('__DEFAULT__').nullish(),
   tag: z
