@@ -349,6 +349,21 @@ describe('sizes and names', () => {
     expect(await rowCounts()).toEqual(before)
   })
 
+  test('a private flavor is for administrators, by name or id', async () => {
+    const admin = await administrator(product)
+    const flavor = { id: 'secret', name: 'secret', ram: 64, vcpus: 1, disk: 1, 'os-flavor-access:is_public': false }
+    expect((await admin.call('POST', '/compute/v2.1/flavors', { body: { flavor } })).status).toBe(200)
+    const access = await admin.call('GET', '/compute/v2.1/flavors/secret/os-flavor-access')
+    expect(access).toMatchObject({ status: 200, json: { flavor_access: [] } })
+    expect((await anna.call('GET', '/compute/v2.1/flavors/secret/os-flavor-access')).status).toBe(403)
+    expect((await anna.call('GET', '/compute/v2.1/flavors/secret')).status).toBe(404)
+    const imageRef = await makeImage(anna.call)
+    const before = await rowCounts()
+    const refused = await make(anna.call).server({ name: 's', flavorRef: 'secret', imageRef })
+    expect(refused).toMatchObject({ status: 400, json: { badRequest: { message: 'Flavor secret could not be found.' } } })
+    expect(await rowCounts()).toEqual(before)
+  })
+
   test('a reader changes nothing', async () => {
     const rita = await person(product, 'rita', 'reader', 'blue')
     const mine = (await make(anna.call).volume({ name: 'read me', size: 1 })).json.volume.id

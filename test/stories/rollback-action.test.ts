@@ -191,6 +191,10 @@ describe('refused', () => {
       status: 409,
       json: { conflictingRequest: { message: `Instance ${server.id} is locked` } },
     })
+    const disks = `/compute/v2.1/servers/${server.id}/os-volume_attachments`
+    const attach = { body: { volumeAttachment: { volumeId: server.data } } }
+    expect((await anna.call('POST', disks, attach)).status).toBe(409)
+    expect((await anna.call('DELETE', `${disks}/${server.data}`)).status).toBe(409)
     await act(anna.call, { unlock: null })
     expect((await act(anna.call, { 'xloud-rollback': { snapshot_id: snapshot } })).status).toBe(200)
   })

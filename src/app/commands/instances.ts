@@ -14,7 +14,7 @@ import { GiB } from '../../domain/volume.ts'
 import type { BootConfig, SnapshotOf, Tx } from '../../ports/tables.ts'
 import type { CreateInstanceParams } from '../../sagas/create-instance.ts'
 import type { NewVolume } from '../../sagas/parts/new-volume.ts'
-import { type Caller, originOf } from '../caller.ts'
+import { type Caller, isAdmin, originOf } from '../caller.ts'
 import type { Commands, CreateInstance, Labels } from '../commands.ts'
 import { requireUnlocked } from '../instance-changes.ts'
 import { exclusive } from '../locks.ts'
@@ -130,7 +130,8 @@ async function planInstance(
   operation: OperationId,
 ): Promise<CreateInstanceParams> {
   const flavor = await tx.selectFrom('flavors').selectAll().where('id', '=', request.flavor).executeTakeFirst()
-  if (!flavor || flavor.disabled) throw refuse.malformed({ why: `Flavor ${request.flavor} could not be found.` })
+  if (!flavor || flavor.disabled || (!flavor.is_public && !isAdmin(caller)))
+    throw refuse.malformed({ why: `Flavor ${request.flavor} could not be found.` })
   const spec = { id: flavor.id, name: flavor.name, vcpus: flavor.vcpus, ramMib: flavor.ram_mib, diskGib: flavor.disk_gib }
   const disks = await wantedDisks(tx, caller, request, flavor.disk_gib)
   const existing: VolumeId[] = []

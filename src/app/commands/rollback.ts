@@ -5,6 +5,7 @@ import type { Tx } from '../../ports/tables.ts'
 import type { ReplacedDisk, ReplaceHeadsParams } from '../../sagas/replace-heads.ts'
 import { type Caller, originOf } from '../caller.ts'
 import type { Commands, RollbackRequest } from '../commands.ts'
+import { requireUnlocked } from '../instance-changes.ts'
 import { exclusive, shared } from '../locks.ts'
 import { nameReplacement } from '../name-replacement.ts'
 import type { Needs } from '../needs.ts'
@@ -107,9 +108,10 @@ async function planRestore(tx: Tx, caller: Caller, id: ReplacedDisk['volume'], s
   const attached = await tx
     .selectFrom('attachments as a')
     .innerJoin('instances as i', 'i.id', 'a.instance_id')
-    .select(['i.id', 'i.state', 'a.device'])
+    .select(['i.id', 'i.state', 'i.locked', 'a.device'])
     .where('a.volume_id', '=', id)
     .executeTakeFirst()
+  if (attached) requireUnlocked(caller, attached)
   if (attached && attached.state !== 'stopped') throw refuse.restoreWhileRunning({ instance: attached.id })
   if (volume.state !== 'ready') throw refuse.revertWrongState({ id, snapshot, state: volume.state })
   const row = await ownedSnapshot(tx, caller, snapshot)

@@ -22,6 +22,7 @@ import type { NewVolume } from '../../sagas/parts/new-volume.ts'
 import type { AttachVolumeParams, DetachVolumeParams } from '../../sagas/volume-changes.ts'
 import { type Caller, originOf } from '../caller.ts'
 import type { Commands, DiskSource, Labels } from '../commands.ts'
+import { requireUnlocked } from '../instance-changes.ts'
 import { exclusive, shared } from '../locks.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume, usableImage } from '../owned.ts'
@@ -299,6 +300,7 @@ export const volumeCommands = (needs: Needs): Verbs => ({
       plan: async (tx, take) => {
         await take([...exclusive('instance', instance), ...exclusive('volume', id)])
         const row = await ownedInstance(tx, caller, instance)
+        requireUnlocked(caller, row)
         requireInstanceFor('attach_volume', row)
         const volume = await ownedVolume(tx, caller, id)
         const attached = await tx.selectFrom('attachments').select('instance_id').where('volume_id', '=', id).executeTakeFirst()
@@ -347,6 +349,7 @@ export const volumeCommands = (needs: Needs): Verbs => ({
       plan: async (tx, take) => {
         await take([...exclusive('instance', instance), ...exclusive('volume', id)])
         const row = await ownedInstance(tx, caller, instance)
+        requireUnlocked(caller, row)
         requireInstanceFor('detach_volume', row)
         const disk = (await disksOf(tx, instance)).find(({ volume }) => volume === id)
         if (!disk) throw refuse.notFound({ what: 'Attached volume', id })

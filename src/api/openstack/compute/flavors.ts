@@ -126,6 +126,14 @@ export function flavors(app: FastifyInstance, needs: ApiNeeds): void {
     return { flavor: full(request, made) }
   })
 
+  // Nobody can be given access, so the list of those who have it is empty: administrators alone see such a flavor.
+  app.get<ById>('/v2.1/flavors/:id/os-flavor-access', async (request) => {
+    policy.require(callerOf(request), 'os_compute_api:os-flavor-access')
+    const flavor = await findFlavor(db, callerOf(request), request.params.id)
+    if (flavor.is_public) throw refuse.notFound({ what: 'Access list of public flavor', id: flavor.id })
+    return { flavor_access: [] }
+  })
+
   app.put<ById>('/v2.1/flavors/:id', async (request) => {
     requireMicroversion(request, 55)
     policy.require(callerOf(request), 'os_compute_api:os-flavor-manage:update')
