@@ -15,6 +15,7 @@ import { connectAgent } from './adapters/host-agent/connect.ts'
 import { AgentDirectory } from './adapters/host-agent/directory.ts'
 import { secretKey } from './adapters/secrets/key-file.ts'
 import { secretsUnder } from './adapters/secrets/sealed.ts'
+import { vaultKeys } from './adapters/vault/keys.ts'
 import { nativeFace } from './api/native/face.ts'
 import { buildServer } from './api/server.ts'
 import { bootstrap } from './app/bootstrap.ts'
@@ -36,8 +37,6 @@ import { stalledWatcher } from './app/watchers/stalled.ts'
 import { sweeperWatcher } from './app/watchers/sweeper.ts'
 import { controllerConfig } from './config.ts'
 import { newId, type OperationId, type PoolId } from './domain/ids.ts'
-import { refuse } from './domain/refusals.ts'
-import type { VaultKeys } from './ports/secrets.ts'
 import type { World } from './ports/world.ts'
 import { startWorker, type Ticket } from './sagas/engine/worker.ts'
 import { lanes, sagas } from './sagas/index.ts'
@@ -68,10 +67,6 @@ const policy = createPolicy(config.policyFile === null ? {} : await readPolicyFi
 const secrets = secretsUnder(
   await secretKey(config.secretKeyFile ?? join(config.state, 'secret.key'), { make: config.secretKeyFile === null }),
 )
-const noVaultKeys: VaultKeys = { newDataKey: noKeys, newRecoveryKey: noKeys, recover: noKeys }
-function noKeys(): never {
-  throw refuse.notImplemented({ what: 'Making vaults' })
-}
 const needs: Needs = {
   db,
   operations,
@@ -81,7 +76,7 @@ const needs: Needs = {
     return agents.mover(host, { fence, requestId: systemOrigin().requestId })
   },
   secrets,
-  vaultKeys: noVaultKeys,
+  vaultKeys,
   allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }),
 }
 const commands = createCommands(needs)
