@@ -215,6 +215,11 @@ const table = {
     (f: { pool: string }) => `Pool ${f.pool} has too little free space for this. Free some space or ask the administrator.`,
   ],
   imageNotUsable: ['invalid', (f: { id: string; why: string }) => `Image ${f.id} is unacceptable: ${f.why}`],
+  bootPartUnusable: [
+    'invalid',
+    (f: { what: string; id: string; why: string }) =>
+      `The image names ${f.id} as its ${f.what}, which cannot be used: ${f.why}.`,
+  ],
   flavorMemoryTooSmall: [
     'invalid',
     (f: { has: number; needs: number }) =>

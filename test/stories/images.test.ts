@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { beforeAll, expect, test } from 'vitest'
-import { makeFlavor, makeImage, makeServer, makeSnapshot, until } from '../support/first-server.ts'
+import { makeFlavor, makeImage, makeServer, makeSnapshot, serverWhen, until } from '../support/first-server.ts'
 import { administrator, type Call, type Person, person } from '../support/people.ts'
 import { type Product, startProduct } from '../support/product.ts'
 
@@ -13,6 +13,7 @@ let otto: Person
 beforeAll(async () => {
   product = await startProduct({ settings: { maxImageBytes: 100_000 } })
   admin = await administrator(product)
+  await makeFlavor(admin.call)
   anna = await person(product, 'anna', 'member', 'blue')
   otto = await person(product, 'otto', 'member', 'red')
 })
@@ -119,6 +120,37 @@ test('a patch changes, adds and removes; what is ours stays', async () => {
   expect((await patch(anna.call, id, [{ op: 'replace', path: '/disk_format', value: 'qcow2' }])).status).toBe(403)
 })
 
+test('a kernel or ramdisk that is not there, is none, or is of another project makes no instance', async () => {
+  const part = async (call: Call, format: 'aki' | 'ari') => {
+    const { json } = await create(call, { name: format, disk_format: format, container_format: format })
+    expect((await put(call, json.id, 512)).status).toBe(204)
+    return json.id as string
+  }
+  const [kernel, ramdisk, theirs] = [await part(anna.call, 'aki'), await part(anna.call, 'ari'), await part(otto.call, 'aki')]
+  const boot = async (properties: object) => {
+    const imageRef = await makeImage(anna.call, properties)
+    return await anna.call('POST', '/compute/v2.1/servers', {
+      body: { server: { name: 'direct', flavorRef: 'tiny', imageRef } },
+    })
+  }
+  const bad = [
+    [{ kernel_id: theirs }, 'there is no such image'],
+    [{ kernel_id: '0b7a1f0e-54f0-4a5f-9e86-0d6b0f4f1a11' }, 'there is no such image'],
+    [{ kernel_id: '../layers/x' }, 'that is no id of an image'],
+    [{ kernel_id: ramdisk }, 'it is not of format aki'],
+    [{ kernel_id: kernel, ramdisk_id: kernel }, 'it is not of format ari'],
+  ] as const
+  for (const [properties, why] of bad)
+    expect(await boot(properties), why).toMatchObject({
+      status: 400,
+      json: { badRequest: { message: expect.stringContaining(why) } },
+    })
+  const made = await boot({ kernel_id: kernel, ramdisk_id: ramdisk })
+  expect(made.status).toBe(202)
+  await serverWhen(anna.call, made.json.server.id, 'ACTIVE')
+  expect((await anna.call('DELETE', `/image/v2/images/${kernel}`)).status).toBe(409)
+})
+
 test('formats that cannot be imported are refused at once', async () => {
   for (const body of [
     { disk_format: 'vmdk', container_format: 'bare' },
@@ -175,7 +207,6 @@ test('lists are filtered, sorted and paged', async () => {
 })
 
 test('an instance snapshot names its volume snapshots as Nova writes them, and goes with them', async () => {
-  await makeFlavor(admin.call)
   const { id, data } = await makeServer(anna.call, 'vm')
   const image = await makeSnapshot(anna.call, id, 'A')
   const { json } = await anna.call('GET', `/image/v2/images/${image}`)

@@ -14,6 +14,7 @@ import { GiB } from '../../domain/volume.ts'
 import type { BootConfig, SnapshotOf, Tx } from '../../ports/tables.ts'
 import type { CreateInstanceParams } from '../../sagas/create-instance.ts'
 import type { NewVolume } from '../../sagas/parts/new-volume.ts'
+import { requireBootParts } from '../boot-parts.ts'
 import { type Caller, isAdmin, originOf } from '../caller.ts'
 import type { Commands, CreateInstance, Labels } from '../commands.ts'
 import { requireUnlocked } from '../instance-changes.ts'
@@ -195,6 +196,7 @@ async function planInstance(
       })
       .execute()
   }
+  await requireBootParts(tx, take, caller, bootOf(boot))
   const needsMib = Number(boot?.['min_ram'] ?? 0)
   if (needsMib > flavor.ram_mib) throw refuse.flavorMemoryTooSmall({ has: flavor.ram_mib, needs: needsMib })
   await take(exclusive('volume', ...volumes.map(({ volume }) => volume)))
