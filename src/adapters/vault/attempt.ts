@@ -2,7 +2,7 @@
 import { refuse } from '../../domain/refusals.ts'
 import type { BackupRef } from '../../ports/vault-mover.ts'
 import { sealDocument } from './format/document.ts'
-import { newAttempt } from './format/names.ts'
+import { newAttempt, orderOf } from './format/names.ts'
 import { SessionIndex } from './index/session.ts'
 import { PackWriter } from './packs/writer.ts'
 import { discardBackup } from './remove.ts'
@@ -43,15 +43,16 @@ export class Attempt {
     this.pages = new PackWriter(writing)
   }
 
-  /** What earlier attempts left is removed. Refused to nobody: a sweep that begins from now on sees the marker. */
+  /** What earlier attempts left is removed. A sweep that begins from now on sees the marker. `lender`: whose pages may be shared. */
   static async begin(
     volume: VolumeVault,
     of: BackupRef,
+    lender: Manifest | null,
     { crew, signal }: { readonly crew: Crew; readonly signal: AbortSignal | undefined },
   ): Promise<Attempt> {
     signal?.throwIfAborted()
     await discardBackup(volume, of)
-    const attempt = newAttempt()
+    const attempt = newAttempt(lender === null ? 0 : orderOf(lender.attempt) + 1)
     const name = volume.names.marker(of.backup, attempt)
     const marker = { backup: of.backup, attempt, generation: 0, startedAt: new Date().toISOString() }
     await volume.store.put(name, [sealDocument(name, 'marker', marker, volume.keys)])
@@ -87,18 +88,14 @@ export class Attempt {
       writtenAt: new Date().toISOString(),
     }
     this.signal.throwIfAborted()
-    await this.#proveUnswept()
+    if (!(await this.#isUndisturbed())) throw refuse.sweptMeanwhile()
     await this.#volume.writeManifest(manifest)
     const back = await this.#volume.readManifest(of.backup)
     if (back?.attempt !== marker.attempt || back.rootHash !== manifest.rootHash || back.sizeBytes !== manifest.sizeBytes)
       throw refuse.hostFailure({ what: 'the manifest that was read back is not the one that was written' })
-    try {
-      await this.#proveUnswept()
-    } catch (error) {
-      await this.#volume.store.remove(this.#volume.names.manifest(of.backup))
-      throw error
-    }
-    return manifest
+    if (await this.#isCommitted()) return manifest
+    await this.#volume.store.remove(this.#volume.names.manifest(of.backup))
+    throw refuse.sweptMeanwhile()
   }
 
   /** All packs are there, as long as they were written. */
@@ -110,11 +107,17 @@ export class Attempt {
   }
 
   /** No sweep has begun since this attempt has, and nobody has discarded it. */
-  async #proveUnswept(): Promise<void> {
+  async #isUndisturbed(): Promise<boolean> {
     const { backup, attempt, generation } = this.#marker
     const marker = await this.#volume.store.read(this.#volume.names.marker(backup, attempt))
-    const state = await this.#volume.sweepState()
-    if (marker === null || state.generation !== generation) throw refuse.sweptMeanwhile()
+    return marker !== null && (await this.#volume.sweepState()).generation === generation
+  }
+
+  /** Or a sweep that came after the manifest has seen it, and that it was whole. */
+  async #isCommitted(): Promise<boolean> {
+    if (await this.#isUndisturbed()) return true
+    const { since, generation, known } = await this.#volume.sweepState()
+    return since === generation && known.includes(this.#of.backup) && (await this.#volume.find(this.#of.backup)) !== null
   }
 
   /** Sweeps need not wait for this attempt any more. */

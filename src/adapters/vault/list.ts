@@ -1,31 +1,28 @@
 /** The backups of a volume, and the volumes of a vault. */
-import { type BackupId, isUuid, type VolumeId } from '../../domain/ids.ts'
+import { isUuid, type VolumeId } from '../../domain/ids.ts'
 import type { FoundBackup } from '../../ports/vault-mover.ts'
 import type { ObjectName, VaultStore } from '../../ports/vault-store.ts'
 import { Damaged } from './format/damage.ts'
 import { volumesPrefix } from './format/names.ts'
-import { counts, type Manifest, type VolumeVault } from './volume.ts'
+import type { Manifest, VolumeVault } from './volume.ts'
 
-/** Whole backups of the volume, the oldest first; manifests that do not count; and what is wrong with those that cannot be read. */
+/** Whole backups of the volume, the oldest first; those that are not; and what is wrong with manifests that cannot be read. */
 export async function manifestsOf(
   volume: VolumeVault,
-): Promise<{ manifests: Manifest[]; uncounted: BackupId[]; damaged: Damaged[] }> {
-  const state = await volume.sweepState()
-  const manifests: Manifest[] = []
-  const uncounted: BackupId[] = []
+): Promise<{ manifests: Manifest[]; foreign: Manifest[]; lacking: Manifest[]; damaged: Damaged[] }> {
+  const judge = await volume.wholeness()
+  const found = { whole: [] as Manifest[], foreign: [] as Manifest[], lacking: [] as Manifest[] }
   const damaged: Damaged[] = []
   for (const backup of await volume.backupsThere())
     try {
       const manifest = await volume.readManifest(backup)
-      if (manifest === null) continue
-      if (counts(manifest, state)) manifests.push(manifest)
-      else uncounted.push(backup)
+      if (manifest !== null) found[judge(manifest)].push(manifest)
     } catch (error) {
       if (!(error instanceof Damaged)) throw error
       damaged.push(error)
     }
-  manifests.sort((one, other) => (one.writtenAt < other.writtenAt ? -1 : 1))
-  return { manifests, uncounted, damaged }
+  found.whole.sort((one, other) => (one.writtenAt < other.writtenAt ? -1 : 1))
+  return { manifests: found.whole, foreign: found.foreign, lacking: found.lacking, damaged }
 }
 
 export const foundBackup = ({ of, rootHash, sizeBytes, storedBytes, facts }: Manifest): FoundBackup => ({

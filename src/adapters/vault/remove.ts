@@ -1,43 +1,42 @@
 /** What goes at once: what attempts have left, and manifests. The rest is the sweep's. */
-import type { BackupId } from '../../domain/ids.ts'
 import type { BackupRef } from '../../ports/vault-mover.ts'
 import { Damaged } from './format/damage.ts'
-import { writerIn } from './format/names.ts'
+import { attemptIn, orderOf, writerIn } from './format/names.ts'
 import type { VolumeVault } from './volume.ts'
 
 /**
- * Removes all that attempts to write the backup have made, but leaves to the sweep what another backup may have taken over. The
- * markers go first: an attempt that is still running finds its own gone, and does not commit. Then the manifest, so that nothing
- * is listed whose packs go.
+ * Removes all that attempts to write the backup have made, but leaves to the sweep what another backup may share. The markers go
+ * first: an attempt that is still running finds its own gone, and does not commit. Then the manifest, so that nothing is listed
+ * whose packs go.
  */
 export async function discardBackup(volume: VolumeVault, of: BackupRef): Promise<void> {
   const { store, names } = volume
   const ofBackup = async (prefix: string) => (await volume.namesUnder(prefix)).filter((name) => writerIn(name) === of.backup)
-  const isShared = await mayBeShared(volume, of.backup)
   for (const name of await ofBackup(names.markers)) await store.remove(name)
   await store.remove(names.manifest(of.backup))
-  if (isShared) return
-  for (const name of [...(await ofBackup(names.indexes)), ...(await ofBackup(names.packs))]) await store.remove(name)
+  const left = [...(await ofBackup(names.indexes)), ...(await ofBackup(names.packs))]
+  if (left.length === 0) return
+  const highest = await highestOrder(volume)
+  for (const name of left) if (orderOf(attemptIn(name)) >= highest) await store.remove(name)
 }
 
-/** Whether some other backup may need what this one wrote: it was whole once, and not every other one began without it. */
-async function mayBeShared(volume: VolumeVault, backup: BackupId): Promise<boolean> {
-  const lenders = new Map<BackupId, BackupId | null>()
-  const unreadable = new Set<BackupId>()
-  for (const there of await volume.backupsThere())
+/** Of all backups of the volume that are there or being made. What is of this order or above, nobody shares. */
+async function highestOrder(volume: VolumeVault): Promise<number> {
+  let highest = 0
+  const meet = (attempt: string): void => {
+    const order = orderOf(attempt)
+    highest = Math.max(highest, Number.isNaN(order) ? Number.POSITIVE_INFINITY : order)
+  }
+  for (const name of await volume.markers()) meet(attemptIn(name))
+  for (const backup of await volume.backupsThere())
     try {
-      const manifest = await volume.find(there)
-      if (manifest !== null) lenders.set(there, manifest.shares)
+      const manifest = await volume.readManifest(backup)
+      if (manifest !== null) meet(manifest.attempt)
     } catch (error) {
       if (!(error instanceof Damaged)) throw error
-      unreadable.add(there)
+      highest = Number.POSITIVE_INFINITY
     }
-  if (!lenders.has(backup) && !unreadable.has(backup)) return false
-  if (unreadable.size > 0) return true
-  if ((await volume.markers()).some((name) => writerIn(name) !== backup)) return true
-  const leadsHere = (from: BackupId | null): boolean =>
-    from !== null && (from === backup || !lenders.has(from) || leadsHere(lenders.get(from) ?? null))
-  return [...lenders].some(([other, lender]) => other !== backup && leadsHere(lender))
+  return highest
 }
 
 /** What other backups do not need goes with later sweeps. */

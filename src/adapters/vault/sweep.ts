@@ -38,13 +38,14 @@ export async function sweepVolume(volume: VolumeVault, signal?: AbortSignal): Pr
   for await (const { name, sizeBytes } of volume.store.list(volume.names.indexes)) sizes.set(name, sizeBytes)
   const packs = [...sizes.keys()].filter((name) => name.startsWith(`${volume.names.packs}/`))
   const indexes = [...sizes.keys()].filter((name) => name.startsWith(`${volume.names.indexes}/`))
-  const { manifests, uncounted, damaged } = await manifestsOf(volume)
-  // What a manifest needs that cannot be read is not known, so nothing may go.
+  const { manifests, foreign, lacking, damaged } = await manifestsOf(volume)
+  // What a backup needs that is not what it was is not known, so nothing may go.
   const [unreadable] = damaged
   if (unreadable !== undefined) throw unreadable
+  for (const { of } of lacking) throw new Damaged(volume.names.manifest(of.backup), 'packs that it names are not there')
   const state: SweepState = { ...before, generation, since: generation, known: manifests.map(({ of }) => of.backup) }
   await volume.writeSweepState(state)
-  for (const backup of uncounted) await volume.store.remove(volume.names.manifest(backup))
+  for (const { of } of foreign) await volume.store.remove(volume.names.manifest(of.backup))
 
   const locator = new Locator(volume.store, volume.keys, volume.names)
   const needed = await neededPacks(volume, locator, manifests, packs, signal)
@@ -67,7 +68,7 @@ export async function sweepVolume(volume: VolumeVault, signal?: AbortSignal): Pr
   return { ...outcome, markedObjects: nowMarked.length }
 }
 
-/** A marker of an attempt that has ended as a whole backup is no more than a leftover. */
+/** The marker of an attempt that has ended as a whole backup is no more than a leftover. */
 async function refuseWhileWritten(volume: VolumeVault): Promise<void> {
   for (const marker of await volume.markers()) {
     const backup = writerIn(marker) as BackupId
@@ -102,7 +103,7 @@ async function tidyIndexes(
   if (damaged.length > 0 || [...needed].some((name) => !spoken.has(stemIn(name)))) return rebuilt(volume, packs, all, signal)
   const gone = useful.flatMap(stemsOf).filter((stem) => !stems.has(stem)).length
   if (useful.length <= volume.measures.mostIndexes && gone <= stems.size) return new Set(useful.map(({ name }) => name))
-  const name = names.index(stemOf(randomUUID(), newAttempt(), 0))
+  const name = names.index(stemOf(randomUUID(), newAttempt(0), 0))
   try {
     await store.put(name, mergedIndex(store, keys, objects, stems))
   } catch (error) {
@@ -123,7 +124,7 @@ async function rebuilt(
 ): Promise<ReadonlySet<ObjectName>> {
   const { store, keys, names, measures } = volume
   const index = new SessionIndex(
-    { store, keys, names, measures, writer: randomUUID(), attempt: newAttempt() },
+    { store, keys, names, measures, writer: randomUUID(), attempt: newAttempt(0) },
     replaced.map(stemIn),
   )
   for (const name of packs) {

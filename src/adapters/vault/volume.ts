@@ -5,7 +5,7 @@ import type { ObjectName, VaultStore } from '../../ports/vault-store.ts'
 import { Damaged } from './format/damage.ts'
 import { readDocument, sealDocument } from './format/document.ts'
 import type { VaultKeyring } from './format/keys.ts'
-import { VolumeNames, writerIn } from './format/names.ts'
+import { attemptIn, VolumeNames, writerIn } from './format/names.ts'
 import { type Measures, usualMeasures } from './format/shape.ts'
 
 /** Written last: what it says is whole. */
@@ -34,7 +34,8 @@ export type Manifest = {
 
 /**
  * What sweeps of the volume have left. A manifest counts if it was begun at `since` or later, or is `known`: the sweep has seen
- * it. So a writer that was thought dead cannot commit what a sweep does not know of.
+ * it. So a writer that was thought dead cannot commit what a sweep does not know of. `since` is below `generation` only while a
+ * sweep looks which manifests there are.
  */
 export type SweepState = {
   readonly generation: number
@@ -84,7 +85,7 @@ export class VolumeVault {
     await this.store.replace(this.names.sweep, sealDocument(this.names.sweep, 'sweep', state, this.keys))
   }
 
-  /** Null: there is none. Whether it counts says `counts`. Throws `Damaged`. */
+  /** Null: there is none. Whether it is whole says `wholeness`. Throws `Damaged`. */
   readManifest(backup: BackupId): Promise<Manifest | null> {
     return readDocument<Manifest>(this.store, this.names.manifest(backup), 'manifest', this.keys)
   }
@@ -97,7 +98,25 @@ export class VolumeVault {
   /** The whole backup of the id, or null. */
   async find(backup: BackupId): Promise<Manifest | null> {
     const manifest = await this.readManifest(backup)
-    return manifest !== null && counts(manifest, await this.sweepState()) ? manifest : null
+    if (manifest === null) return null
+    return (await this.wholeness())(manifest) === 'whole' ? manifest : null
+  }
+
+  /**
+   * Judges manifests. `foreign`: a sweep does not know of it, so it may have taken what it needs · `lacking`: packs that it wrote
+   * itself are not there. Only what is whole is ever listed.
+   */
+  async wholeness(): Promise<(manifest: Manifest) => 'whole' | 'foreign' | 'lacking'> {
+    const state = await this.sweepState()
+    const packs = new Map<string, number>()
+    for (const name of await this.namesUnder(this.names.packs)) {
+      const written = `${writerIn(name)}.${attemptIn(name)}`
+      packs.set(written, (packs.get(written) ?? 0) + 1)
+    }
+    return (manifest) => {
+      if (!counts(manifest, state)) return 'foreign'
+      return (packs.get(`${manifest.of.backup}.${manifest.attempt}`) ?? 0) === manifest.packs ? 'whole' : 'lacking'
+    }
   }
 
   async backupsThere(): Promise<readonly BackupId[]> {
@@ -115,5 +134,5 @@ export class VolumeVault {
   }
 }
 
-export const counts = (manifest: Manifest, state: SweepState): boolean =>
+const counts = (manifest: Manifest, state: SweepState): boolean =>
   manifest.generation >= state.since || state.known.includes(manifest.of.backup)

@@ -64,7 +64,7 @@ export async function writeBackup(
   } catch (error) {
     // Pages that cannot be read cannot be shared either: nothing of that backup is used.
     if (base === null || !(error instanceof Damaged)) throw error
-    return await writeUpon(volume, request, source, means, null, 'the previous backup is damaged')
+    return await writeUpon(volume, request, source, means, null, 'the previous backup is damaged, or has just been deleted')
   }
 }
 
@@ -99,8 +99,9 @@ async function writeUpon(
   base: Base,
   whyNot: string | null,
 ): Promise<BackupOutcome> {
-  const attempt = await Attempt.begin(volume, request.of, means)
+  const attempt = await Attempt.begin(volume, request.of, base?.manifest ?? null, means)
   try {
+    if (base !== null) await proveLender(volume, base.manifest)
     const changed = base === null ? null : source.changedExtents(attempt.signal)
     const writer = new BackupWriter(volume, request.of, source, means, base, attempt)
     const root = await attempt.guard(() => writer.write(changed ?? source.extents(attempt.signal)))
@@ -123,6 +124,12 @@ async function writeUpon(
     await attempt.end().catch(() => undefined)
     throw error
   }
+}
+
+/** Before there was a marker, sweeps might have taken what is going to be shared. */
+async function proveLender(volume: VolumeVault, { of, attempt }: Manifest): Promise<void> {
+  if ((await volume.find(of.backup))?.attempt !== attempt)
+    throw new Damaged(volume.names.manifest(of.backup), 'it is not there any more')
 }
 
 const outcomeOf = ({ rootHash, sizeBytes, readBytes, storedBytes, base, why }: Manifest): BackupOutcome => ({

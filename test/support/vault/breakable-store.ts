@@ -7,8 +7,11 @@ export class Died extends Error {
   }
 }
 
-/** `before`: nothing of the call happens · `after`: it happens, and nobody hears of it · `pause`: it waits for `goOn`, and then happens. */
-export type Breaking = { readonly call: number; readonly how: 'before' | 'after' | 'pause' }
+/**
+ * `before`: nothing of the call happens · `after`: it happens, and nobody hears of it · `pause`: it waits for `goOn`, and then
+ * happens · `pauseThenDie`: the same, and nobody hears of it.
+ */
+export type Breaking = { readonly call: number; readonly how: 'before' | 'after' | 'pause' | 'pauseThenDie' }
 
 export class BreakableStore implements VaultStore {
   readonly #store: VaultStore
@@ -64,14 +67,14 @@ export class BreakableStore implements VaultStore {
     const isHere = this.#breaking !== null && ++this.#calls === this.#breaking.call
     if (!isHere) return work()
     const { how } = this.#breaking
-    if (how === 'pause') {
+    if (how === 'pause' || how === 'pauseThenDie') {
       this.#reached()
       await new Promise<void>((resolve) => {
         this.#goOn = resolve
       })
-      return work()
     }
-    if (how === 'after') await work()
+    if (how === 'pause') return work()
+    if (how !== 'before') await work()
     this.#isDead = true
     throw new Died()
   }

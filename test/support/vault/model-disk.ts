@@ -38,7 +38,8 @@ export function modelSource(disk: Disk, before: Disk | null): BlockSource {
     const all = [...new Set([...blocks.keys(), ...from.blocks.keys()])].sort((one, other) => one - other)
     for (const block of all) {
       const value = blocks.get(block) ?? 0
-      if (value === (from.blocks.get(block) ?? 0) && block < from.blockCount - 1) continue
+      const wasWhole = block < from.blockCount - 1 || from.blockCount === disk.blockCount
+      if (value === (from.blocks.get(block) ?? 0) && wasWhole) continue
       const offset = block * blockBytes
       const ragged = value === 0 ? 0 : 512 * (value % 7)
       const length = Math.min(value % 2 === 0 ? blockBytes - ragged : 4096, sizeBytes - offset - ragged)

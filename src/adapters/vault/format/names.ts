@@ -10,8 +10,12 @@ export const volumesPrefix = 'volumes'
 export type Stem = string
 export const stemBytes = 28
 
-/** 16 hexadecimal digits. */
-export const newAttempt = (): string => randomBytes(8).toString('hex')
+/**
+ * 16 hexadecimal digits. The first six count how often pages have been lent on the way to it: an attempt has a higher order than
+ * whatever it shares with, and that can be seen from the names alone.
+ */
+export const newAttempt = (order: number): string => order.toString(16).padStart(6, '0') + randomBytes(5).toString('hex')
+export const orderOf = (attempt: string): number => Number.parseInt(attempt.slice(0, 6), 16)
 
 export const stemOf = (writer: string, attempt: string, ordinal: number): Stem => `${writer}.${attempt}-${ordinal}`
 
@@ -67,5 +71,13 @@ export class VolumeNames {
 
 /** The last part of a name, without what follows its last dot. */
 export const stemIn = (name: ObjectName): Stem => name.slice(name.lastIndexOf('/') + 1, name.lastIndexOf('.'))
+/** Parts of a UUID. */
+const writerParts = 5
+/** The attempt of a pack, an index object or a marker. */
+export const attemptIn = (name: ObjectName): string =>
+  name
+    .slice(name.lastIndexOf('/') + 1)
+    .split(/[.-]/)
+    .at(writerParts) ?? ''
 /** The id with which the last part of a name begins. */
 export const writerIn = (name: ObjectName): string => name.slice(name.lastIndexOf('/') + 1).split('.')[0] ?? ''
