@@ -100,17 +100,31 @@ async function tidyIndexes(
   const stems = new Set(packs.map(stemIn))
   const useful = objects.filter((object) => stemsOf(object).some((stem) => stems.has(stem)))
   const spoken = new Set(objects.flatMap(stemsOf))
-  if (damaged.length > 0 || [...needed].some((name) => !spoken.has(stemIn(name)))) return rebuilt(volume, packs, all, signal)
+  const areWhole = damaged.length === 0 && [...needed].every((name) => spoken.has(stemIn(name)))
+  if (!(areWhole && (await areReadable(volume, useful, signal)))) return rebuilt(volume, packs, all, signal)
   const gone = useful.flatMap(stemsOf).filter((stem) => !stems.has(stem)).length
   if (useful.length <= volume.measures.mostIndexes && gone <= stems.size) return new Set(useful.map(({ name }) => name))
   const name = names.index(stemOf(randomUUID(), newAttempt(0), 0))
-  try {
-    await store.put(name, mergedIndex(store, keys, objects, stems))
-  } catch (error) {
-    if (!(error instanceof Damaged)) throw error
-    return rebuilt(volume, packs, all, signal)
-  }
+  await store.put(name, mergedIndex(store, keys, useful, stems))
   return new Set([name])
+}
+
+async function areReadable(
+  volume: VolumeVault,
+  objects: readonly IndexObject[],
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  try {
+    for (const object of objects)
+      for (let chunk = 0; chunk < object.chunks; chunk++) {
+        signal?.throwIfAborted()
+        await object.read(volume.store, chunk)
+      }
+    return true
+  } catch (error) {
+    if (error instanceof Damaged) return false
+    throw error
+  }
 }
 
 const stemsOf = (object: IndexObject): string[] => Array.from({ length: object.packs }, (_, number) => object.packAt(number))

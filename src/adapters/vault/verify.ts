@@ -23,7 +23,7 @@ export async function verifyVolume(
   means: Means,
   pace: { meter: Meter; throttle: Throttle },
 ): Promise<Verified> {
-  const { manifests, damaged } = await manifestsOf(volume)
+  const { manifests, lacking, damaged } = await manifestsOf(volume)
   const found: Damaged[] = []
   let readBytes = 0
   for await (const { name, sizeBytes } of volume.store.list(volume.names.packs)) {
@@ -38,7 +38,7 @@ export async function verifyVolume(
     objects: new Set(found.filter(({ id }) => id === null).map(({ object }) => object)),
     ids: new Map(found.flatMap(({ id, object }) => (id === null ? [] : [[id.toString('hex'), object] as const]))),
   }
-  const needs = await touches(volume, manifests, broken, means.signal)
+  const needs = await touches(volume, [...manifests, ...lacking], broken, means.signal)
   const said = new Map<ObjectName, string>()
   for (const { object, what } of [...found, ...needs.missing]) if (!said.has(object)) said.set(object, what)
   const damage: Damage[] = [...said].map(([object, what]) => ({ object, what, backups: needs.of(object) }))

@@ -48,30 +48,35 @@ export class Locator {
   async find(id: Buffer): Promise<Place> {
     const known = this.known(id)
     if (known !== null) return known
+    let missing: ObjectName | null = null
     do {
       this.#isStale = false
       this.#objects ??= openIndexes(this.#store, this.#keys, this.#names).then(({ objects }) => objects)
       for (const object of await this.#objects) {
-        const place = await this.#findIn(object, id)
-        if (place === null) continue
+        const found = await this.#findIn(object, id)
+        if (typeof found === 'string') missing = found
+        if (typeof found === 'string' || found === null) continue
         await this.#prefer(object)
-        return place
+        return found
       }
     } while (this.#isStale)
-    return this.#search(id)
+    return this.#search(id, missing)
   }
 
-  async #findIn(object: IndexObject, id: Buffer): Promise<Place | null> {
+  /** The name of a pack: that is where it was, and the pack is not there any more. */
+  async #findIn(object: IndexObject, id: Buffer): Promise<Place | ObjectName | null> {
+    let missing: ObjectName | null = null
     for (const chunk of object.chunksOf(id)) {
       const records = await this.#chunk(object, chunk)
       if (records === null) continue
       for (const entry of entriesOf(id, records)) {
-        const pack = await this.#placesIn(this.#names.pack(object.packAt(entry.pack)))
-        const place = pack?.get(keyOf(id))
+        const name = this.#names.pack(object.packAt(entry.pack))
+        const place = (await this.#placesIn(name))?.get(keyOf(id))
         if (place !== undefined) return place
+        missing = name
       }
     }
-    return null
+    return missing
   }
 
   async #prefer(object: IndexObject): Promise<void> {
@@ -96,7 +101,7 @@ export class Locator {
   }
 
   /** In packs of which no readable index object speaks, from the one on in which the last was found. */
-  async #search(id: Buffer): Promise<Place> {
+  async #search(id: Buffer, missing: ObjectName | null): Promise<Place> {
     this.#unspoken ??= this.#packsUnspoken()
     const packs = await this.#unspoken
     let unreadable: Damaged | null = null
@@ -110,6 +115,7 @@ export class Locator {
         if (!(error instanceof Damaged)) throw error
         unreadable = error
       }
+    if (missing !== null) throw new Damaged(missing, 'it is not there')
     throw unreadable ?? new Damaged(this.#names.packs, `no pack holds ${id.toString('hex')}`, id)
   }
 
