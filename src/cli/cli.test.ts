@@ -60,6 +60,7 @@ const commands = [
   'vault verify',
   'vault kit',
   'vault remove',
+  'vault extract',
   'host-groups list',
   'host-groups create',
   'host-groups change',
@@ -95,6 +96,8 @@ test('a wrong command line is exit code 2 and says what is wrong', async () => {
     [['vault', 'create', 'main', '/b', '--rate', 'fast'], /such as 512MiB or 20GiB/],
     [['vault', 'create', 'main', '/b', '--save-key', '/'], /EEXIST.*not there yet/],
     [['vault', 'add', 'main', '/b', '--key-file', '/nowhere'], /\/nowhere cannot be read \(ENOENT\)/],
+    [['vault', 'extract', '/nowhere', 'backup'], /into which new file/],
+    [['vault', 'extract', '/nowhere', '--key-file', '/nowhere'], /\/nowhere cannot be read/],
     [['volumes', 'backup', 'x', '--consistency', 'odd'], /Allowed choices are application, filesystem, crash/],
   ]
   for (const [args, words] of wrong) {

@@ -1,6 +1,7 @@
 /** How a command ends: its exit code, and what is said on stderr. Never a stack trace. */
 import { CommanderError } from 'commander'
 import { Refused, Unreachable } from '../../contract/client.ts'
+import { Refusal } from '../domain/refusals.ts'
 
 export const exitCodes = {
   ok: 0,
@@ -60,6 +61,7 @@ export function endingOf(error: unknown): Ending {
     const { code, message, requestId, facts } = error
     return { exitCode, code, message, facts, ...(requestId === null ? {} : { requestId }) }
   }
+  if (error instanceof Refusal) return { exitCode: exitCodes.failed, code: error.code, message: error.message }
   if (error instanceof Error && error.name === 'AbortError') {
     return { exitCode: exitCodes.interrupted, code: 'interrupted', message: 'Interrupted.' }
   }

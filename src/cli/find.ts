@@ -91,7 +91,7 @@ const named = <Thing extends { readonly id: string; readonly name: string }>(
     ({ id }) => id,
   )
 
-function only<Thing>(what: string, text: string, found: readonly Thing[], describe: (thing: Thing) => string): Thing {
+export function only<Thing>(what: string, text: string, found: readonly Thing[], describe: (thing: Thing) => string): Thing {
   const [first, second] = found
   if (first === undefined) throw usage(`There is no ${what} '${clean(text)}'.`)
   if (second === undefined) return first

@@ -89,22 +89,34 @@ const messageOf = (problem: unknown): string | null =>
   typeof problem === 'object' && problem !== null && 'message' in problem ? String(problem.message) : null
 
 /** How far a move of data is: bytes, share, rate, and how long it will still take. */
-function movedIn(
-  step: unknown,
-  done: number,
-  { total_bytes: total, bytes_per_second: rate, remaining_seconds: left }: Facts,
-): string {
-  const of = typeof total === 'number' && total > 0 ? ` of ${size(total)}, ${Math.floor((100 * done) / total)} %` : ''
-  const fast = typeof rate === 'number' ? `, ${size(Math.round(rate))}/s` : ''
-  const eta = typeof left === 'number' && left > 0 ? `, ${left < 10 ? `${Math.ceil(left)} s` : duration(left)} left` : ''
-  return `${words(step)} ${size(done)}${of}${fast}${eta}`
+export function moved({ doneBytes, totalBytes, bytesPerSecond, remainingSeconds: left }: Move): string {
+  const of = totalBytes > 0 ? ` of ${size(totalBytes)}, ${Math.floor((100 * doneBytes) / totalBytes)} %` : ''
+  const fast = bytesPerSecond > 0 ? `, ${size(Math.round(bytesPerSecond))}/s` : ''
+  const eta = left != null && left > 0 ? `, ${left < 10 ? `${Math.ceil(left)} s` : duration(left)} left` : ''
+  return `${size(doneBytes)}${of}${fast}${eta}`
 }
+
+type Move = {
+  readonly doneBytes: number
+  readonly totalBytes: number
+  readonly bytesPerSecond: number
+  readonly remainingSeconds?: number | null
+}
+
+const number = (value: unknown): number => (typeof value === 'number' ? value : 0)
 
 type Facts = Readonly<Record<string, unknown>>
 
+const moveIn = (data: Facts): Move => ({
+  doneBytes: number(data['done_bytes']),
+  totalBytes: number(data['total_bytes']),
+  bytesPerSecond: number(data['bytes_per_second']),
+  remainingSeconds: number(data['remaining_seconds']),
+})
+
 function progressIn(data: Facts): string {
   const { step, percent, ...rest } = data
-  if (typeof rest['done_bytes'] === 'number') return movedIn(step, rest['done_bytes'], rest)
+  if (typeof rest['done_bytes'] === 'number') return `${words(step)} ${moved(moveIn(rest))}`
   const facts = Object.entries(rest).filter(([, value]) => ['string', 'number'].includes(typeof value))
   const share = typeof percent === 'number' ? `${Math.round(percent)} %` : ''
   return clean(
@@ -118,7 +130,7 @@ export const eventLine = (event: OperationEventView): string => `${when(event.at
 const tickMs = 250
 
 /** On a terminal a single line with a running clock; else every change is a line. */
-function statusLine({ terminal: { err }, json }: Session) {
+export function statusLine({ terminal: { err }, json }: Pick<Session, 'terminal' | 'json'>) {
   const began = performance.now()
   const clock = () => duration((performance.now() - began) / 1000)
   if (!err.isTTY) return { show: (text: string) => void err.write(`${clock().padStart(8)}  ${text}\n`), end: () => {} }

@@ -123,6 +123,11 @@ const table = {
     (f: { object: string; backups: readonly string[] }) =>
       `The vault's object ${f.object} is damaged; nothing was changed. Backups that cannot be restored whole because of it: ${f.backups.join(', ')}. Restore another one, and run 'comeback vault verify'.`,
   ],
+  vaultDamaged: [
+    'unavailable',
+    (f: { object: string }) =>
+      `${f.object} of the vault is damaged, and without it no recovery key opens the vault. Put it back from a copy of the vault; where the vault is still in use, 'comeback vault kit' writes it anew.`,
+  ],
   vaultUnreachable: [
     'unavailable',
     (f: { vault: string }) =>

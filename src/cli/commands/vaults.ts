@@ -6,11 +6,14 @@ import { findVault } from '../find.ts'
 import { clean, fields, size, table, when } from '../output.ts'
 import { readSecret } from '../secret.ts'
 import type { Session } from '../session.ts'
+import { addExtract } from './extract.ts'
 import { addKeyCommands, makeKey } from './recovery-keys.ts'
 import { verify } from './verify.ts'
 
 export const vaultCommands: Adder = (program, terminal) => {
-  const vault = program.command('vault').description('Where backups live (administrators)')
+  const vault = program
+    .command('vault')
+    .description('Where backups live (administrators), and reading one without a controller: `vault extract`')
   vault
     .command('list', { isDefault: true })
     .description('Lists vaults.')
@@ -59,6 +62,7 @@ export const vaultCommands: Adder = (program, terminal) => {
       ),
     )
   addKeyCommands(vault, terminal)
+  addExtract(vault, terminal)
   one(vault, 'remove', 'Forgets a vault; what lies in it stays. Refused while backups in it are listed.')
     .addHelpText('after', examples('vault remove old'))
     .action(action(terminal, remove))

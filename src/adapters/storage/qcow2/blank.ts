@@ -8,7 +8,7 @@ import type { Bytes } from '../../../domain/ids.ts'
 const clusterBits = 16
 export const clusterBytes = 2 ** clusterBits
 /** One L1 entry covers one cluster of L2 entries of 8 bytes. */
-const bytesPerL1Entry = (clusterBytes / 8) * clusterBytes
+export const bytesPerL1Entry = (clusterBytes / 8) * clusterBytes
 /** QEMU refuses a larger L1 table (32 MiB). */
 const mostL1Entries = (32 * 1024 * 1024) / 8
 export const largestImage: Bytes = mostL1Entries * bytesPerL1Entry
@@ -19,15 +19,23 @@ const backingFormatExtension = 0xe2792aca
 /** `bytes` are the start of the file; up to `fileBytes` it goes on in zeros. */
 export type BlankImage = { readonly bytes: Buffer; readonly fileBytes: number }
 
-function writeHeader(bytes: Buffer, size: Bytes, l1Entries: number): void {
+/** Where the tables of an image lie, in clusters from the start of the file. */
+export type Tables = {
+  readonly l1Entries: number
+  readonly l1At: number
+  readonly refcountsAt: number
+  readonly refcountClusters: number
+}
+
+export function writeHeader(bytes: Buffer, size: Bytes, { l1Entries, l1At, refcountsAt, refcountClusters }: Tables): void {
   bytes.writeUInt32BE(0x514649fb, 0)
   bytes.writeUInt32BE(3, 4)
   bytes.writeUInt32BE(clusterBits, 20)
   bytes.writeBigUInt64BE(BigInt(size), 24)
   bytes.writeUInt32BE(l1Entries, 36)
-  bytes.writeBigUInt64BE(BigInt(3 * clusterBytes), 40) // the L1 table is cluster 3 and following
-  bytes.writeBigUInt64BE(BigInt(clusterBytes), 48) // the refcount table is cluster 1
-  bytes.writeUInt32BE(1, 56)
+  bytes.writeBigUInt64BE(BigInt(l1At * clusterBytes), 40)
+  bytes.writeBigUInt64BE(BigInt(refcountsAt * clusterBytes), 48)
+  bytes.writeUInt32BE(refcountClusters, 56)
   bytes.writeUInt32BE(4, 96) // 2^4 = 16 bits a refcount
   bytes.writeUInt32BE(headerLength, 100)
 }
@@ -47,7 +55,7 @@ export function blankImage(size: Bytes, backing: string | null): BlankImage {
   const l1Entries = Math.ceil(size / bytesPerL1Entry)
   const l1Clusters = Math.max(1, Math.ceil((l1Entries * 8) / clusterBytes))
   const bytes = Buffer.alloc(2 * clusterBytes + 2 * (3 + l1Clusters))
-  writeHeader(bytes, size, l1Entries)
+  writeHeader(bytes, size, { l1Entries, l1At: 3, refcountsAt: 1, refcountClusters: 1 })
   if (backing !== null) writeBacking(bytes, backing)
   bytes.writeBigUInt64BE(BigInt(2 * clusterBytes), clusterBytes) // the only refcount block is cluster 2
   for (let cluster = 0; cluster < 3 + l1Clusters; cluster++) bytes.writeUInt16BE(1, 2 * clusterBytes + 2 * cluster)

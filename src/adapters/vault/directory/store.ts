@@ -25,13 +25,17 @@ export class DirectoryStore implements VaultStore {
   /** Directories that survive a power cut, as far as this process knows. */
   readonly #durable = new Set<string>([''])
 
-  private constructor(place: HeldPlace) {
+  /** Whether what dead writers have left is removed on the way. */
+  readonly #tidies: boolean
+
+  private constructor(place: HeldPlace, tidies: boolean) {
     this.#place = place
+    this.#tidies = tidies
   }
 
   /** `label`: what the vault is called in refusals. Throws `vaultUnreachable` where there is no such directory. */
-  static async open(directory: string, label: string): Promise<DirectoryStore> {
-    return new DirectoryStore(await HeldPlace.hold(directory, label))
+  static async open(directory: string, label: string, { tidies = true } = {}): Promise<DirectoryStore> {
+    return new DirectoryStore(await HeldPlace.hold(directory, label), tidies)
   }
 
   async put(name: ObjectName, data: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
@@ -172,6 +176,7 @@ export class DirectoryStore implements VaultStore {
   }
 
   async #removeIfLeft(path: string): Promise<void> {
+    if (!this.#tidies) return
     const left = await stat(this.#place.path(path)).catch(() => null)
     if (left !== null && Date.now() - left.mtimeMs > leftAfterMs) await rm(this.#place.path(path), { force: true })
   }
