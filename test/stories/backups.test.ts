@@ -167,10 +167,16 @@ describe('merges', () => {
     await expect.poll(() => waiting).toBe(1)
     await merge()
     expect(await merges()).toEqual([])
-    gate.resolve()
-    await cloud.done(Promise.resolve(begun))
+    await mergeable()
     await merge()
     expect(await merges()).toHaveLength(1)
+    gate.resolve()
+    await cloud.done(Promise.resolve(begun))
+    const another = async () => {
+      await merge()
+      return (await merges()).length
+    }
+    await expect.poll(another).toBeGreaterThan(1)
     const content = { 1: 0x11, 2: 0x22, ...(snapshotOf ? {} : { 3: 0x33 }) }
     expect(cloud.vaults.contentOf(begun.backup)).toEqual(content)
   })
