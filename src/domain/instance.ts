@@ -46,6 +46,7 @@ export const instanceActions = {
   stop: ['running', 'error'],
   reboot: ['running', 'stopped', 'error'],
   createImage: ['running', 'stopped', 'error'],
+  createBackup: ['running', 'stopped', 'error'],
   rollback: ['running', 'stopped', 'error'],
   attach_volume: ['running', 'stopped'],
   detach_volume: ['running', 'stopped'],

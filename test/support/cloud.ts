@@ -2,6 +2,7 @@
 import { expect, onTestFinished } from 'vitest'
 import { systemClock } from '../../src/adapters/clock.ts'
 import { MemoryDriver } from '../../src/adapters/storage/memory/driver.ts'
+import { vaultKeys } from '../../src/adapters/vault/keys.ts'
 import type { Caller } from '../../src/app/caller.ts'
 import { createCommands } from '../../src/app/commands/index.ts'
 import type { RollbackRequest, Started } from '../../src/app/commands.ts'
@@ -26,7 +27,7 @@ import { sagas } from '../../src/sagas/index.ts'
 import { cloneDatabase } from './database.ts'
 import { engineOn } from './engine.ts'
 import { MemoryHost } from './memory-host.ts'
-import { testSecrets, testVaultKeys } from './vault-keys.ts'
+import { testSecrets } from './secrets.ts'
 import { MemoryMover, MemoryVaults } from './vaults.ts'
 
 export const settings = { freezeSeconds: 5, hostSilentSeconds: 3600, poolReserveBytes: 0, volumeOperationsPerUser: 100 }
@@ -81,7 +82,7 @@ export async function makeCloud(pointsPerLayer: 'one' | 'many') {
     settings,
     mover: async () => mover,
     secrets: testSecrets,
-    vaultKeys: testVaultKeys,
+    vaultKeys,
   }
   const commands = createCommands(needs)
   const caller: Caller = {

@@ -12,6 +12,7 @@ import { createClaims } from '../../src/adapters/database/claims.ts'
 import { listen } from '../../src/adapters/database/listen.ts'
 import { createOperations } from '../../src/adapters/database/operations.ts'
 import { MemoryDriver } from '../../src/adapters/storage/memory/driver.ts'
+import { vaultKeys } from '../../src/adapters/vault/keys.ts'
 import { nativeFace } from '../../src/api/native/face.ts'
 import { type ApiNeeds, buildServer } from '../../src/api/server.ts'
 import { bootstrap } from '../../src/app/bootstrap.ts'
@@ -29,7 +30,7 @@ import { makeDatabase } from './database.ts'
 import { fastPace } from './engine.ts'
 import { MemoryHost } from './memory-host.ts'
 import { quietLog } from './quiet-log.ts'
-import { testSecrets, testVaultKeys } from './vault-keys.ts'
+import { testSecrets } from './secrets.ts'
 import { MemoryMover, MemoryVaults } from './vaults.ts'
 
 export const adminPassword = 'admin-secret'
@@ -95,7 +96,7 @@ export async function startProduct(options: Options = {}): Promise<Product> {
     allow: (caller, rule, { project }) => policy.require(caller, rule, { project_id: project }),
     mover: async () => mover,
     secrets: testSecrets,
-    vaultKeys: testVaultKeys,
+    vaultKeys,
     settings: {
       freezeSeconds: 1,
       hostSilentSeconds,

@@ -168,7 +168,7 @@ async function pointsOfInstance(
 ): Promise<{ params: TakePointsParams; sources: { backup: BackupId; source: Begun }[] }> {
   await take(exclusive('instance', request.instance))
   const machine = await ownedInstance(tx, caller, request.instance)
-  requireInstanceFor('createImage', machine)
+  requireInstanceFor('createBackup', machine)
   const chosen = chooseDisks(await disksOf(tx, machine.id), request.disks)
   const ids = chosen.map(({ volume }) => volume)
   await take(exclusive('volume', ...ids))

@@ -14,6 +14,7 @@ import type { Needs } from '../needs.ts'
 import { ownedBackup, ownedVolume } from '../owned.ts'
 import { paramsOf } from '../params-of.ts'
 import { requirePlan } from '../plans.ts'
+import { stoppedAttachment } from '../stopped-attachment.ts'
 import { moverHost } from '../vault-choice.ts'
 import { lockAccount, requireConfirmed, requireVolumeOperation } from '../volume-guards.ts'
 import { atLeast, defaultPool, insertVolume, requireSpace } from './volumes.ts'
@@ -30,11 +31,10 @@ export const restoreCommands = (needs: Needs): Verbs => ({
       digestOf: { id, backup, skipSafetySnapshot },
       plan: async (tx, take, by) => {
         await lockAccount(tx, caller)
-        const attached = await attachmentOf(tx, id)
-        if (attached) await take(exclusive('instance', attached.instance))
+        const attached = await tx.selectFrom('attachments').select('instance_id').where('volume_id', '=', id).executeTakeFirst()
+        if (attached) await take(exclusive('instance', attached.instance_id))
         await take(exclusive('volume', id))
-        const now = await attachmentOf(tx, id)
-        if (now && now.state !== 'stopped') throw refuse.restoreWhileRunning({ instance: now.instance })
+        const disk = await stoppedAttachment(tx, caller, id)
         const volume = await ownedVolume(tx, caller, id)
         if (volume.state !== 'ready') throw refuse.volumeWrongState({ id, needs: 'available', state: volume.state })
         const { row, fill } = await usableBackup(tx, needs, take, caller, backup, volume.pool_id)
@@ -43,13 +43,14 @@ export const restoreCommands = (needs: Needs): Verbs => ({
         await requireVolumeOperation(tx, needs, caller, [id], 'restore')
         await requireSpace(tx, needs, volume.pool_id)
         const { pool_id: pool, head_layer_id: head, size_bytes: sizeBytes } = volume
-        const replaced = { volume: id, pool, head, sizeBytes, device: now?.device ?? 'volume' }
-        const disk = await nameReplacement(tx, replaced, { from: null, target: backup }, caller, by, skipSafetySnapshot)
-        const instance = now?.instance ?? null
+        const replaced = { volume: id, pool, head, sizeBytes, device: disk?.device ?? 'volume' }
+        const to = { from: null, target: backup }
+        const named = await nameReplacement(tx, replaced, to, caller, by, skipSafetySnapshot)
+        const instance = disk?.instance ?? null
         const off = { instance, host: null, wasRunning: false, startAfter: false }
         const stop = { mode: 'hard', graceSeconds: 0 } as const
         return {
-          params: { target: backup, ...off, stop, disks: [{ ...disk, device: now?.device ?? null, fill }] },
+          params: { target: backup, ...off, stop, disks: [{ ...named, device: disk?.device ?? null, fill }] },
           instance,
           volumeOperation: { volume: id, name: 'restore' },
         }
@@ -91,14 +92,6 @@ export const restoreCommands = (needs: Needs): Verbs => ({
     return { volume, operation: started.id }
   },
 })
-
-const attachmentOf = (tx: Tx, volume: VolumeId) =>
-  tx
-    .selectFrom('attachments as a')
-    .innerJoin('instances as i', 'i.id', 'a.instance_id')
-    .select(['i.id as instance', 'i.state', 'a.device'])
-    .where('a.volume_id', '=', volume)
-    .executeTakeFirst()
 
 /** The volume that was backed up, where it still exists. */
 const originalOf = (tx: Tx, volume: VolumeId) =>

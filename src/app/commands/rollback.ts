@@ -5,12 +5,12 @@ import type { Tx } from '../../ports/tables.ts'
 import type { ReplacedDisk, ReplaceHeadsParams } from '../../sagas/replace-heads.ts'
 import { type Caller, originOf } from '../caller.ts'
 import type { Commands, RollbackRequest } from '../commands.ts'
-import { requireUnlocked } from '../instance-changes.ts'
 import { exclusive, shared } from '../locks.ts'
 import { nameReplacement } from '../name-replacement.ts'
 import type { Needs } from '../needs.ts'
 import { ownedInstance, ownedSnapshot, ownedVolume } from '../owned.ts'
 import { examineRollback, type PlannedDisk, preflightOf, targetName } from '../rollback-preflight.ts'
+import { stoppedAttachment } from '../stopped-attachment.ts'
 import { lockAccount, requireConfirmed, requireVolumeOperation } from '../volume-guards.ts'
 
 type Verbs = Pick<Commands, 'preflightRollback' | 'rollback' | 'restoreVolume'>
@@ -105,14 +105,7 @@ type PlannedRestore = {
 /** No running machine may write the volume, and the snapshot must be one of its own; any of them, not only the latest. */
 async function planRestore(tx: Tx, caller: Caller, id: ReplacedDisk['volume'], snapshot: SnapshotId): Promise<PlannedRestore> {
   const volume = await ownedVolume(tx, caller, id)
-  const attached = await tx
-    .selectFrom('attachments as a')
-    .innerJoin('instances as i', 'i.id', 'a.instance_id')
-    .select(['i.id', 'i.state', 'i.locked', 'a.device'])
-    .where('a.volume_id', '=', id)
-    .executeTakeFirst()
-  if (attached) requireUnlocked(caller, attached)
-  if (attached && attached.state !== 'stopped') throw refuse.restoreWhileRunning({ instance: attached.id })
+  const attached = await stoppedAttachment(tx, caller, id)
   if (volume.state !== 'ready') throw refuse.revertWrongState({ id, snapshot, state: volume.state })
   const row = await ownedSnapshot(tx, caller, snapshot)
   if (row.volume_id !== id) throw refuse.malformed({ why: `Snapshot ${snapshot} is not one of volume ${id}.` })
@@ -134,5 +127,5 @@ async function planRestore(tx: Tx, caller: Caller, id: ReplacedDisk['volume'], s
       usable: true,
     },
   }
-  return { planned, instance: attached?.id ?? null, device: attached?.device ?? null }
+  return { planned, instance: attached?.instance ?? null, device: attached?.device ?? null }
 }

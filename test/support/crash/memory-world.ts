@@ -8,7 +8,7 @@ import type { Db } from '../../../src/ports/tables.ts'
 import type { World } from '../../../src/ports/world.ts'
 import type { Ticket } from '../../../src/sagas/engine/worker.ts'
 import type { MemoryHost } from '../memory-host.ts'
-import { testSecrets } from '../vault-keys.ts'
+import { testSecrets } from '../secrets.ts'
 import { MemoryMover, MemoryVaults } from '../vaults.ts'
 
 /** Waiting takes no time here. */

@@ -4,10 +4,12 @@
  * There is a host with one pool; an image; the instance `machine`, running, with disks vda (from the image) and vdb; an instance
  * snapshot of it; a free volume with a snapshot; an empty vault. Every disk has been written to before and after its snapshot.
  */
+
 import { createClaims } from '../../../src/adapters/database/claims.ts'
 import { listen } from '../../../src/adapters/database/listen.ts'
 import { createOperations } from '../../../src/adapters/database/operations.ts'
 import { MemoryDriver } from '../../../src/adapters/storage/memory/driver.ts'
+import { vaultKeys } from '../../../src/adapters/vault/keys.ts'
 import { bootstrap } from '../../../src/app/bootstrap.ts'
 import type { Caller } from '../../../src/app/caller.ts'
 import { createCommands } from '../../../src/app/commands/index.ts'
@@ -33,7 +35,7 @@ import type { AnySaga, Pace } from '../../../src/sagas/engine/run.ts'
 import type { TestDatabase } from '../database.ts'
 import { MemoryHost } from '../memory-host.ts'
 import { quietLog } from '../quiet-log.ts'
-import { testSecrets, testVaultKeys } from '../vault-keys.ts'
+import { testSecrets } from '../secrets.ts'
 import { hastyClock, MemoryWorld } from './memory-world.ts'
 
 export type PointsPerLayer = 'one' | 'many'
@@ -105,7 +107,7 @@ export async function makeKit(database: TestDatabase, sagas: Sagas, pointsPerLay
     settings,
     mover: async () => world.mover(),
     secrets: testSecrets,
-    vaultKeys: testVaultKeys,
+    vaultKeys,
   })
   const headOf: Kit['headOf'] = async (volume) =>
     (await db.selectFrom('volumes').select('head_layer_id').where('id', '=', volume).executeTakeFirstOrThrow()).head_layer_id
