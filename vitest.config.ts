@@ -34,7 +34,7 @@ const group = (name: string, include: string[], options: { isolate?: boolean; se
     include,
     exclude: [...configDefaults.exclude, '**/*.spec.ts'],
     isolate: options.isolate ?? false,
-    testTimeout: 1000 * (options.seconds ?? 60),
+    testTimeout: 1000 * (options.seconds ?? 120),
     hookTimeout: 1000 * Math.max(options.seconds ?? 0, 120),
   },
 })
@@ -50,8 +50,8 @@ export default defineConfig({
     projects: [
       group('unit', ['src/**/*.test.ts', 'contract/**/*.test.ts', 'test/support/**/*.test.ts']),
       group('architecture', ['test/architecture/**/*.test.ts']),
-      group('stories', ['test/stories/**/*.test.ts'], { seconds: 120 }),
-      group('conformance', ['test/conformance/**/*.test.ts'], { seconds: 120 }),
+      group('stories', ['test/stories/**/*.test.ts'], { seconds: 240 }),
+      group('conformance', ['test/conformance/**/*.test.ts'], { seconds: 240 }),
       group('crash', ['test/crash/**/*.test.ts'], { seconds: 240 }),
       group('real', ['test/real/**/*.test.ts'], { seconds: 900, isolate: true }),
       // SIGKILL at points of real operations: those that decide, and some that a seed draws; `npm run soak` takes all.

@@ -11,7 +11,7 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true, force: true }))
 
 test('the probe runs to its end where code runs, and what does not end in time does not work', async () => {
-  expect(await acceleratorWorks('tcg')).toBe(true)
+  expect(await acceleratorWorks('tcg', { deadlineMs: 60_000 })).toBe(true)
   expect(await acceleratorWorks('tcg', { deadlineMs: 1 })).toBe(false)
 })
 
@@ -19,7 +19,7 @@ test('what this host has is found out within the deadline, once a boot', async (
   const memory = join(directory, 'accelerator.json')
   const since = performance.now()
   const choice = await chooseAccelerator(memory, 'boot-1')
-  expect(performance.now() - since).toBeLessThan(15_000)
+  expect(performance.now() - since).toBeLessThan(60_000)
   expect(choice.why).toMatch(/KVM runs code|there is no \/dev\/kvm|code hangs on it/)
   expect(choice.accelerator === 'kvm').toBe(choice.kvmGroup !== null)
 

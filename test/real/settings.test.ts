@@ -41,7 +41,7 @@ beforeAll(async () => {
   const role = roles.find(({ name }) => name === 'member')!.id
   await admin.ask('PUT', `/identity/v3/projects/${project.id}/users/${made.user.id}/roles/${role}`)
   member = await box.logIn('mia', 'mia-secret', 'blue')
-}, 300_000)
+})
 afterAll(async () => {
   await box?.end()
   await database?.end()

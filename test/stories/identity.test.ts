@@ -75,9 +75,10 @@ test('an unknown user takes as long as a wrong password', async () => {
     times.known.push(await took('anna'))
     times.unknown.push(await took('nobody'))
   }
-  const median = (all: number[]) => all.toSorted((a, b) => a - b)[4] ?? 0
-  expect(median(times.unknown) / median(times.known)).toBeGreaterThan(0.6)
-  expect(median(times.unknown) / median(times.known)).toBeLessThan(1.7)
+  // The quickest of each: on a machine that is busy with other things the others say how busy.
+  const ratio = Math.min(...times.unknown) / Math.min(...times.known)
+  expect(ratio).toBeGreaterThan(0.5)
+  expect(ratio).toBeLessThan(2)
 })
 
 test('without a project there is a token that finds projects and opens nothing else', async () => {

@@ -113,6 +113,6 @@ test('closing the server ends streams that nobody reads', async () => {
   const answer = await open('/v1/events')
   const began = performance.now()
   await server.app.close()
-  expect(performance.now() - began).toBeLessThan(5_000)
+  expect(performance.now() - began).toBeLessThan(20_000)
   await answer.body?.cancel().catch(() => {})
 })

@@ -66,7 +66,7 @@ afterEach(async () => {
 type Asked = { readonly seconds?: number; readonly inBetween?: () => Promise<unknown> }
 
 /** Snapshots all disks; `inBetween` runs when the guest is frozen and nothing is turned yet. */
-async function pivot(consistency: Consistency, { seconds = 15, inBetween }: Asked = {}): Promise<PivotOutcome> {
+async function pivot(consistency: Consistency, { seconds = 60, inBetween }: Asked = {}): Promise<PivotOutcome> {
   const disks = await newOverlays(agent, spec)
   if (inBetween) await arm('agent.pivot.before-transaction')
   const outcome = agent.host().pivot({ instance: spec.instance, disks, consistency, freezeSeconds: seconds })
@@ -134,7 +134,7 @@ test('no guest agent: `crash`, at once', async () => {
   await restartAgent(null)
   const since = performance.now()
   expect(await pivot('application')).toMatchObject({ achieved: 'crash', why: 'The guest runs no guest agent.' })
-  expect(performance.now() - since).toBeLessThan(5_000)
+  expect(performance.now() - since).toBeLessThan(30_000)
 })
 
 test('an agent that hangs before it is frozen: `crash` when the time is over, and nothing is owed', async () => {
@@ -144,7 +144,7 @@ test('an agent that hangs before it is frozen: `crash` when the time is over, an
     achieved: 'crash',
     why: 'The guest agent did not answer.',
   })
-  expect(performance.now() - since).toBeLessThan(5_000)
+  expect(performance.now() - since).toBeLessThan(30_000)
   expect((await view()).state).toBe('running')
 })
 
@@ -179,12 +179,12 @@ test('an agent that is gone for good after the freeze: held until there is one a
 
 test.each([
   ['while the thaw is waited for', 4],
-  ['long after', 9],
+  ['long after', 20],
 ])('a freeze that comes back late, %s: `crash` within the time, and the guest is thawed', async (_, hookSeconds) => {
   await guest(`printf '#!/bin/sh\nsleep ${hookSeconds}\n: >/run/froze-late\n' >/run/hook-freeze; chmod +x /run/hook-freeze`)
   const since = performance.now()
   const outcome = await pivot('application', { seconds: 2 })
-  expect(performance.now() - since).toBeLessThan(9_000)
+  expect(performance.now() - since).toBeLessThan(18_000)
   expect(outcome).toMatchObject({ achieved: 'crash', why: expect.stringMatching(/did not freeze the file systems in time/) })
   await guest('while [ ! -e /run/froze-late ]; do sleep 0.1; done; rm /run/froze-late')
   await eventually('the thaw', async () => (await hookLog()).includes('thaw'))
@@ -192,8 +192,8 @@ test.each([
 
 test('turning that takes longer than the guest may be frozen: it is thawed before, and it is `crash`', async () => {
   const outcome = await pivot('application', {
-    seconds: 3,
-    inBetween: () => new Promise((resolve) => setTimeout(resolve, 3_100)),
+    seconds: 8,
+    inBetween: () => new Promise((resolve) => setTimeout(resolve, 8_100)),
   })
   expect(outcome).toMatchObject({ achieved: 'crash', why: expect.stringMatching(/longer than the guest may stay frozen/) })
 })
@@ -204,7 +204,7 @@ test.each(['agent.pivot.after-freeze', 'agent.pivot.before-transaction', 'agent.
     await arm(point)
     const disks = await newOverlays(agent, spec)
     const lost = expect(
-      agent.host().pivot({ instance: spec.instance, disks, consistency: 'application', freezeSeconds: 15 }),
+      agent.host().pivot({ instance: spec.instance, disks, consistency: 'application', freezeSeconds: 60 }),
     ).rejects.toMatchObject({ code: 'hostUnreachable' })
     await Promise.race([reached(point), lost])
     await agent.kill()

@@ -38,7 +38,7 @@ const overlays = (): Promise<Overlays> => newOverlays(agent, spec)
 const freezeOld = (disks: Overlays): Promise<void> => markOld(agent, disks)
 
 const pivot = (disks: Overlays, consistency: 'crash' | 'filesystem' = 'crash'): Promise<PivotOutcome> =>
-  agent.host().pivot({ instance: spec.instance, disks, consistency, freezeSeconds: 15 })
+  agent.host().pivot({ instance: spec.instance, disks, consistency, freezeSeconds: 60 })
 
 const headsOf = (disks: Overlays) => Object.fromEntries(disks.map(({ device, to }) => [device, to]))
 
