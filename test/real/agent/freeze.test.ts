@@ -181,7 +181,7 @@ test.each([
   ['while the thaw is waited for', 4],
   ['long after', 20],
 ])('a freeze that comes back late, %s: `crash` within the time, and the guest is thawed', async (_, hookSeconds) => {
-  await guest(`printf '#!/bin/sh\nsleep ${hookSeconds}\n: >/run/froze-late\n' >/run/hook-freeze; chmod +x /run/hook-freeze`)
+  await guest(`printf '#!/bin/sh\\nsleep ${hookSeconds}\\n: >/run/froze-late\\n' >/run/hook-freeze; chmod +x /run/hook-freeze`)
   const since = performance.now()
   const outcome = await pivot('application', { seconds: 2 })
   expect(performance.now() - since).toBeLessThan(18_000)
