@@ -6,6 +6,7 @@ import { createServer as createTlsServer } from 'node:https'
 import { dirname } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { saysLocked } from '../adapters/storage/qcow2/tool.ts'
 import type { PoolId } from '../domain/ids.ts'
 import { asId } from '../domain/ids.ts'
 import { Refusal, refuse } from '../domain/refusals.ts'
@@ -255,6 +256,7 @@ function refusalOf(error: unknown, log: Logger): Refusal | null {
   log.error({ err: error }, 'a call failed')
   if (error instanceof QmpTimeout) return refuse.hostFailure({ what: 'QEMU does not answer; it may be waiting for a disk' })
   if (error instanceof QmpClosed) return refuse.hostFailure({ what: 'the machine ended meanwhile' })
+  if (error instanceof QmpRefused && saysLocked(error.message)) return refuse.layersBusy()
   if (error instanceof QmpRefused) return refuse.hostFailure({ what: `QEMU refused ${error.command}` })
   return null
 }

@@ -89,7 +89,7 @@ async function mergeUntilDone(stage: Stage, runtime: string): Promise<LayerId[]>
       await driver.merge(stage.merge)
       break
     } catch (error) {
-      if (attempt === 20 || !/held open/.test(String(error))) throw error
+      if (attempt === 20 || !/in use/.test(String(error))) throw error
       await pause(25)
     }
   }

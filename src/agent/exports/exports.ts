@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { isFrozen } from '../../adapters/storage/qcow2/access.ts'
 import { sync } from '../../adapters/storage/qcow2/durable.ts'
 import { layerFile } from '../../adapters/storage/qcow2/pool-files.ts'
 import { saysLocked } from '../../adapters/storage/qcow2/tool.ts'
@@ -66,10 +67,10 @@ export async function servePoint(
   const { runDirectory, log } = environment
   const to = readOnlyChain(chain, 'to')
   const toExport = { name: 'to', node: to.top, writable: false }
-  const plan = (nodes: readonly object[], exports: DaemonPlan['exports']): DaemonPlan => ({
+  const plan = (nodes: readonly object[], exports: DaemonPlan['exports']) => async (): Promise<DaemonPlan> => ({
     directory: join(exportsDirectory(runDirectory), randomBytes(9).toString('base64url')),
     worksFor: exportsDirectory(runDirectory),
-    user: readerOf(environment),
+    user: await readerOf(environment, pool, [...chain, ...(before?.chain ?? [])]),
     pool: pool.handle,
     nodes,
     exports,
@@ -118,10 +119,10 @@ export async function serveLayer(
     exports,
   }
   try {
-    const daemon = await patiently(environment, plan, signal)
+    const daemon = await patiently(environment, async () => plan, signal)
     const end = async (): Promise<void> => {
       await daemon.end()
-      await sync(join(pool.directory, 'layers', layerFile(layer)))
+      await sync(pathOf(pool.directory, layer))
       await sync(join(pool.directory, 'layers'))
     }
     return { socket: daemon.socket, export: 'layer', end }
@@ -130,16 +131,33 @@ export async function serveLayer(
   }
 }
 
-/** Frozen layers can be read by QEMU's group, and heads only by its user: who only reads points needs no more than the group. */
-const readerOf = ({ qemuUser, lowUser }: ExportsEnvironment): QemuUser =>
-  qemuUser === null || lowUser === null ? qemuUser : { uid: lowUser.uid, gid: qemuUser.gid }
+/**
+ * Frozen layers can be read by QEMU's group, and heads only by its user: who only reads points needs no more than the group. A
+ * merge that was refused or cut short has left a layer as a head's until it is repeated.
+ */
+async function readerOf(
+  { qemuUser, lowUser }: ExportsEnvironment,
+  { directory }: ServedPool,
+  layers: readonly LayerId[],
+): Promise<QemuUser> {
+  if (qemuUser === null || lowUser === null) return qemuUser
+  const frozen = await Promise.all(layers.map((layer) => isFrozen(pathOf(directory, layer)).catch(() => true)))
+  return frozen.every((one) => one) ? { uid: lowUser.uid, gid: qemuUser.gid } : qemuUser
+}
 
-async function patiently({ patienceMs }: ExportsEnvironment, plan: DaemonPlan, signal: AbortSignal): Promise<StorageDaemon> {
+const pathOf = (directory: string, layer: LayerId): string => join(directory, 'layers', layerFile(layer))
+
+/** `plan` is asked before each try: what a merge has done with a layer meanwhile may ask for another one. */
+async function patiently(
+  { patienceMs }: ExportsEnvironment,
+  plan: () => Promise<DaemonPlan>,
+  signal: AbortSignal,
+): Promise<StorageDaemon> {
   const until = performance.now() + patienceMs
   for (let lookMs = firstLookMs; ; lookMs = Math.min(2 * lookMs, slowestLookMs)) {
     signal.throwIfAborted()
     try {
-      return await StorageDaemon.start(plan)
+      return await StorageDaemon.start(await plan())
     } catch (error) {
       if (!(error instanceof DaemonEnded) || !saysLocked(error.said) || performance.now() >= until) throw error
       await pause(lookMs, undefined, { signal }).catch(() => undefined)

@@ -78,7 +78,7 @@ export class MemoryDriver implements StorageDriver {
   }
 
   async merge(merge: Merge): Promise<void> {
-    if (this.#isOpen(merge.lower) || this.#isOpen(merge.upper)) throw refuse.diskHeldOpen()
+    if (this.#isOpen(merge.lower) || this.#isOpen(merge.upper)) throw refuse.layersBusy()
     mergeInMemory(this.#layers, merge, this.abilities.pointsPerLayer)
   }
 

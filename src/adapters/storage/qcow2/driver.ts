@@ -136,6 +136,7 @@ export class Qcow2Driver implements StorageDriver {
   async merge(merge: Merge, signal?: AbortSignal): Promise<void> {
     const merging = this.#merging(merge, signal)
     if (await merging.isDone()) return merging.sweep()
+    await merging.requireClosed()
     await merging.begin()
     await merging.copy()
     await merging.finish()

@@ -30,7 +30,7 @@ import { coversAll, mapOf, sameContent, sameUpon, withEnd } from './merge-proof.
 import { blankFile, layerFile, layerOfFile, type PoolFiles } from './pool-files.ts'
 import { readRecordFile, writeRecordFile } from './record.ts'
 import { headerOf } from './survey.ts'
-import { runTool, type ToolResult, toolFailure } from './tool.ts'
+import { runTool, saysLocked, type ToolResult, toolFailure } from './tool.ts'
 
 /** A merge of terabytes on slow disks; it is in nobody's way, and repeating it costs more than waiting. */
 const copyDeadlineMs = 12 * 3600 * 1000
@@ -76,12 +76,18 @@ export class Merging {
     await allowWritingFile(this.#files.layer(direction === 'pull' ? upper : lower), this.#place.owner)
   }
 
+  /** Refused while anybody has a layer open that the merge would write: a machine, or a backup that reads it. */
+  async requireClosed(): Promise<void> {
+    const { direction, lower, upper } = this.#merge
+    for (const layer of direction === 'pull' ? [upper] : [lower, upper, ...(await this.#childrenOfUpper())]) {
+      if (await this.#place.isOpen(layer)) throw refuse.layersBusy()
+    }
+  }
+
   /** Copies with `qemu-img`, and proves it. Nobody may have the layers open. */
   async copy(): Promise<void> {
     const { direction, lower, upper } = this.#merge
-    for (const layer of [upper, ...(direction === 'push' ? await this.#childrenOfUpper() : [])]) {
-      if (await this.#place.isOpen(layer)) throw refuse.diskHeldOpen()
-    }
+    await this.requireClosed()
     if (direction === 'push') await this.#copyDown()
     else await this.#copyUp()
     await this.#tidyTables(direction === 'pull' ? upper : lower)
@@ -181,7 +187,7 @@ export class Merging {
     const [upperRecord, lowerRecord] = [await this.#record(upper), await this.#record(lower)]
     await writeRecordFile(this.#files, recordAfterPush(upperRecord, lowerRecord))
     await this.#settleAccess(lower, upperRecord)
-    if (await this.#place.isOpen(upper)) throw refuse.diskHeldOpen()
+    if (await this.#place.isOpen(upper)) throw refuse.layersBusy()
     await rm(this.#files.layer(upper), { force: true })
     await sync(this.#files.layers)
     await this.sweep()
@@ -227,8 +233,10 @@ export class Merging {
 
   async #must(args: readonly string[]): Promise<void> {
     const result = await this.#run(args)
-    if (result.code !== 0) this.#signal?.throwIfAborted()
-    if (result.code !== 0) throw toolFailure('merging layers', result, this.#files.withoutPaths, this.#place.pool)
+    if (result.code === 0) return
+    this.#signal?.throwIfAborted()
+    if (saysLocked(result.stderr)) throw refuse.layersBusy()
+    throw toolFailure('merging layers', result, this.#files.withoutPaths, this.#place.pool)
   }
 
   async #sizeOf(layer: LayerId): Promise<number> {
