@@ -355,10 +355,7 @@ export function storageDriverConformance(name: string, open: () => Promise<TestP
           const { base, lower, upper } = await line({ base: 8, lower: 8, upper: 8 })
           const before = await pool.read(upper)
           const close = await pool.openForWriting(upper)
-          await expect(driver.merge({ lower, upper, base, direction })).rejects.toMatchObject({
-            code: 'layersBusy',
-            kind: 'unavailable',
-          })
+          await expect(driver.merge({ lower, upper, base, direction })).rejects.toThrow(/in use/)
           await close()
           await expect(driver.merge({ lower: base, upper, base: null, direction })).rejects.toThrow()
           expect(await pool.read(upper)).toEqual(before)

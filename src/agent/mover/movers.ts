@@ -53,7 +53,8 @@ export class Movers {
     const before = formerPoint(source, previous?.point ?? null)
     const served = await servePoint(this.#environment, pool, source, before, signal)
     try {
-      const { socket, to, from, whyNot } = served
+      const { socket, to, from } = served
+      const whyNot = previous?.point && before === null ? elsewhere : served.whyNot
       const job = { socket, sizeBytes: source.sizeBytes, to, from, whyNot }
       return await this.#run({ call: 'writeBackup', args: [...args], source: job, target: null }, tell, signal)
     } finally {
@@ -95,6 +96,8 @@ export class Movers {
     return pool
   }
 }
+
+const elsewhere = "the previous backup's point lies in another pool"
 
 /** What changed since is told by layers, and so only within one pool. */
 const formerPoint = (source: SourcePoint, before: SourcePoint | null): SourcePoint | null =>

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { availableParallelism } from 'node:os'
+import { resolve } from 'node:path'
 import { worksFor } from '../../adapters/storage/orphans.ts'
 import { Refusal, refuse } from '../../domain/refusals.ts'
 import { failpoint } from '../../failpoints.ts'
@@ -101,8 +102,12 @@ async function startMover({ program, worksFor: directory }: MoverProcessOptions)
 
 /** Nothing that the agent was given for itself. */
 function inherited(): Record<string, string> {
-  const names = ['PATH', 'NODE_COMPILE_CACHE', 'COMEBACK_FAILPOINTS', 'COMEBACK_FAILPOINTS_DIR']
-  return Object.fromEntries(names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])))
+  const { PATH = '/usr/bin:/bin', NODE_COMPILE_CACHE: compiled, ...others } = process.env
+  const failpoints = ['COMEBACK_FAILPOINTS', 'COMEBACK_FAILPOINTS_DIR'].flatMap((name) => {
+    const value = others[name]
+    return value === undefined ? [] : [[name, value]]
+  })
+  return { PATH, ...(compiled ? { NODE_COMPILE_CACHE: resolve(compiled) } : {}), ...Object.fromEntries(failpoints) }
 }
 
 function wordsOf({ stderr }: ChildProcess): () => string {
