@@ -51,6 +51,8 @@ export type CreateInstance = {
   readonly network: 'auto' | 'none' | { readonly network: string; readonly fixedIp: string | null }
   readonly keyName: string | null
   readonly userData: string | null
+  /** A drive that tells the guest who it is; there is one in any case where a key or user data are given. */
+  readonly configDrive?: boolean
   readonly metadata: Labels
   readonly tags: readonly string[]
   /** Host or availability zone asked for; null: any. */

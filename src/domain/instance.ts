@@ -76,3 +76,13 @@ export function requireInstanceFor(action: InstanceAction, instance: Pick<Instan
 
 /** How an instance is stopped when nobody says otherwise: asked, and after Nova's usual minute made to. */
 export const usualStop = { mode: 'graceful', graceSeconds: 60 } as const
+
+/** A host name made of the instance's name. */
+export function hostNameOf({ name, id }: { readonly name: string; readonly id: string }): string {
+  const made = name
+    .toLowerCase()
+    .replaceAll(/[ _]/g, '-')
+    .replaceAll(/[^a-z0-9.-]/g, '')
+    .replace(/^[.-]+|[.-]+$/g, '')
+  return made.slice(0, 63) || `server-${id}`
+}

@@ -17,6 +17,9 @@ export type MachineDisk = {
   readonly sizeBytes: Bytes
 }
 
+/** A file of a machine's config drive; paths are of lower-case letters, digits, `_`, `.` and `/`. */
+export type ConfigFile = { readonly path: string; readonly base64: string }
+
 /** All that a QEMU process is started from. Equal specs give equal machines: same PCI addresses, serials, MAC. */
 export type MachineSpec = {
   readonly instance: InstanceId
@@ -33,6 +36,8 @@ export type MachineSpec = {
     readonly ramdisk: string | null
     readonly args: string
   } | null
+  /** A CD-ROM labelled `config-2` with these files, made anew at each start; none without. */
+  readonly configDrive?: readonly ConfigFile[] | undefined
 }
 
 /** `staysWanted`: the host goes down, not the machine; when the host is back, the machine is started again. */

@@ -56,7 +56,13 @@ export type SnapshotOf = {
   readonly scope: 'all' | 'chosen'
 }
 
-export type BootConfig = { readonly kernelId?: string; readonly ramdiskId?: string; readonly kernelArgs?: string }
+export type BootConfig = {
+  readonly kernelId?: string
+  readonly ramdiskId?: string
+  readonly kernelArgs?: string
+  /** Its guest is told of its metadata, key and user data by a drive. */
+  readonly configDrive?: boolean
+}
 
 export interface Tables {
   installation: { id: string; created_at: Generated<Date> }

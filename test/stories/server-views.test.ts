@@ -115,7 +115,7 @@ test('networks must be named from 2.37 on, and what came later is refused before
   expect((await create(51, { tags: ['a'], networks: 'none' })).json.badRequest.message).toContain("('tags' was unexpected")
   expect((await create(18, { description: 'x' })).status).toBe(400)
   for (const server of [
-    { config_drive: true },
+    { config_drive: 'perhaps' },
     { security_groups: [{ name: 'other' }] },
     { adminPass: 'x' },
     { personality: [{ path: '/x', contents: '' }] },

@@ -132,6 +132,18 @@ const channels = [
   ...['-object', 'rng-random,id=rng,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng,bus=pcie.0,addr=0x4'],
 ]
 
+/** Its file is made in the machine's run directory before it starts. A CD-ROM, so that no disk's name depends on it. */
+export const configDriveFile = 'config.iso'
+
+function configArguments({ configDrive }: MachineSpec): string[] {
+  if (configDrive === undefined) return []
+  const file = { driver: 'file', filename: inRun(configDriveFile), 'read-only': true, locking: 'off' }
+  return [
+    ...['-blockdev', JSON.stringify({ driver: 'raw', 'node-name': 'config', 'read-only': true, file })],
+    ...['-device', 'virtio-scsi-pci,id=scsi,bus=pcie.0,addr=0x5', '-device', 'scsi-cd,bus=scsi.0,drive=config'],
+  ]
+}
+
 /** A guest that powers off leaves QEMU waiting (`-no-shutdown`): an agent that comes later still learns why the machine ended. */
 export function qemuArguments(spec: MachineSpec, pools: readonly PoolId[], accelerator: 'kvm' | 'tcg'): string[] {
   const paths = new PoolPaths(pools)
@@ -145,6 +157,7 @@ export function qemuArguments(spec: MachineSpec, pools: readonly PoolId[], accel
     ...channels,
     ...networkArguments(spec.nic),
     ...diskArguments(spec, paths),
+    ...configArguments(spec),
     ...bootArguments(spec, paths),
   ]
 }

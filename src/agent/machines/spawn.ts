@@ -2,20 +2,22 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { constants } from 'node:fs'
-import { chown, mkdir, open, readFile, rm } from 'node:fs/promises'
+import { chown, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { markOf, type ProcessMark } from '../../adapters/storage/processes.ts'
 import type { InstanceId, PoolId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import type { MachineSpec } from '../../ports/host-agent.ts'
-import { qemuArguments, unprivileged } from './command-line.ts'
+import { configDriveFile, qemuArguments, unprivileged } from './command-line.ts'
 import { openConsole } from './console.ts'
 import type { MachinesEnvironment, OpenPool } from './environment.ts'
+import { iso9660 } from './iso9660.ts'
 import { runDirectoryOf } from './names.ts'
 
 export async function spawnMachine(environment: MachinesEnvironment, spec: MachineSpec): Promise<ProcessMark> {
   const { records, pools, user, accelerator, runDirectory } = environment
   const run = await freshRunDirectory(runDirectory, spec.instance, user)
+  await writeConfigDrive(run, spec, user)
   const state = records.directoryOf(spec.instance)
   await using console = await openConsole(state, user)
   await using log = await open(join(state, 'qemu.log'), 'w', 0o600)
@@ -47,6 +49,15 @@ async function freshRunDirectory(
   await mkdir(directory, { recursive: true, mode: 0o700 })
   if (user !== null) await chown(directory, user.uid, user.gid)
   return directory
+}
+
+/** Readable for the machine's user alone: keys and passwords may be in it. */
+async function writeConfigDrive(run: string, { configDrive }: MachineSpec, user: MachinesEnvironment['user']): Promise<void> {
+  if (configDrive === undefined) return
+  const files = configDrive.map(({ path, base64 }) => ({ path, content: Buffer.from(base64, 'base64') }))
+  const drive = join(run, configDriveFile)
+  await writeFile(drive, iso9660('config-2', files), { mode: 0o400 })
+  if (user !== null) await chown(drive, user.uid, user.gid)
 }
 
 /** Why QEMU would not start, for a client: without paths. The whole of it is in the agent's log. */

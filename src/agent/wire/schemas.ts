@@ -57,6 +57,15 @@ export const machineSpec = z.strictObject({
     })
     .nullable(),
   directBoot: z.strictObject({ pool: poolId, kernel: imageId, ramdisk: imageId.nullable(), args: text }).nullable(),
+  configDrive: z
+    .array(
+      z.strictObject({
+        path: z.string().regex(/^[a-z0-9_.]{1,30}(\/[a-z0-9_.]{1,30}){0,6}$/),
+        base64: z.base64().max(262_144),
+      }),
+    )
+    .max(16)
+    .optional(),
 })
 
 export const stopMode = z.strictObject({

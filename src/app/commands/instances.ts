@@ -202,7 +202,7 @@ async function planInstance(
   await take(exclusive('volume', ...volumes.map(({ volume }) => volume)))
   await tx
     .updateTable('instances')
-    .set({ boot: JSON.stringify(bootOf(boot)) })
+    .set({ boot: JSON.stringify({ ...bootOf(boot), configDrive: needsDrive(request) }) })
     .where('id', '=', instance)
     .execute()
   return { instance, host: placed.host, volumes, attached: existing }
@@ -227,6 +227,10 @@ async function volumeFor(
   made.push(volume)
   return volume.volume
 }
+
+/** What is given for the guest reaches it: nothing else would bring it a key or user data. */
+const needsDrive = ({ configDrive, keyName, userData }: CreateInstance): boolean =>
+  configDrive === true || keyName !== null || userData !== null
 
 /** A kernel and ramdisk named by the image's properties (Glance's `kernel_id`, `ramdisk_id`, `os_command_line`). */
 const bootOf = (properties: Labels | null): BootConfig => ({

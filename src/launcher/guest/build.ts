@@ -22,7 +22,7 @@ export type DemoGuest = {
 /** Kernel arguments it is made for. A panic ends the machine instead of waiting for somebody to look. */
 export const guestKernelArguments = 'console=ttyS0 quiet panic=-1'
 
-const layout = 3
+const layout = 4
 
 /** Finds it in `folder` or builds it there. Several builders at once each build, and the first one's stays. */
 export async function ensureDemoGuest(folder: string): Promise<DemoGuest> {

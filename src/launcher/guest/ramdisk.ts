@@ -11,6 +11,7 @@ import type { GuestParts } from './parts.ts'
 const wanted = [
   ...['virtio_pci', 'virtio_mmio', 'virtio_blk', 'virtio_net', 'virtio_console', 'virtio-rng'],
   ...['button', 'evdev', 'af_packet', 'crc32c_generic', 'ext4'],
+  ...['virtio_scsi', 'sr_mod', 'isofs'],
 ]
 
 /** The ramdisk: busybox, the drivers and the first script. */

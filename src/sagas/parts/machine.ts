@@ -5,6 +5,7 @@ import { refuse } from '../../domain/refusals.ts'
 import type { MachineSpec } from '../../ports/host-agent.ts'
 import type { Db, Tx } from '../../ports/tables.ts'
 import type { World } from '../../ports/world.ts'
+import { configFilesOf } from './config-drive.ts'
 import { each } from './define.ts'
 
 type Reader = Db | Tx
@@ -51,7 +52,7 @@ export async function machineSpecOf(db: Reader, instance: InstanceId): Promise<M
       .where('p.instance_id', '=', instance)
       .executeTakeFirst(),
   ])
-  const { kernelId, ramdiskId, kernelArgs } = row.boot
+  const { kernelId, ramdiskId, kernelArgs, configDrive } = row.boot
   const bootPool = disks[0]?.pool
   return {
     instance,
@@ -68,6 +69,7 @@ export async function machineSpecOf(db: Reader, instance: InstanceId): Promise<M
     nic: nic ?? null,
     directBoot:
       kernelId && bootPool ? { pool: bootPool, kernel: kernelId, ramdisk: ramdiskId ?? null, args: kernelArgs ?? '' } : null,
+    ...(configDrive ? { configDrive: configFilesOf(row) } : {}),
   }
 }
 

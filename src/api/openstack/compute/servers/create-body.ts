@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { refuse } from '../../../../domain/refusals.ts'
 import type { Microversion } from '../../../http/request.ts'
 import { description, labels, printable } from '../../names.ts'
-import { mapping } from './disks.ts'
+import { flag, mapping } from './disks.ts'
 
 const notOffered = (why: string) =>
   z
@@ -55,7 +55,7 @@ const fields = {
     .array(z.strictObject({ name: z.literal('default', { message: 'Security groups are not offered' }) }))
     .nullish(),
   block_device_mapping: notOffered('Use block_device_mapping_v2'),
-  config_drive: notOffered('Config drives are not offered'),
+  config_drive: flag.nullish().or(z.literal('').transform(() => null)),
   personality: notOffered('Personality files are not offered: use user_data'),
   adminPass: notOffered('Setting a password is not offered: use key_name or user_data'),
   accessIPv4: notOffered('Access addresses are not offered'),

@@ -57,6 +57,7 @@ export function create(app: FastifyInstance, needs: ApiNeeds): void {
       network: networkOf(server),
       keyName: server.key_name ?? null,
       userData: server.user_data ?? null,
+      configDrive: server.config_drive ?? false,
       metadata: server.metadata ?? {},
       tags: server.tags ?? [],
       host: hostOf(caller, server),

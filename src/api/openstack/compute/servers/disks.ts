@@ -19,7 +19,7 @@ const whole = (min: number, max: number) =>
     ])
     .pipe(z.int().min(min).max(max))
 
-const flag = z.union([
+export const flag = z.union([
   z.boolean(),
   z.stringFormat('boolean', /^(true|false)$/i).transform((text) => text.toLowerCase() === 'true'),
 ])

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { Busy, InstanceDetail, InstanceRow } from '../../../../app/instances.ts'
-import { vmStateOf } from '../../../../domain/instance.ts'
+import { hostNameOf, vmStateOf } from '../../../../domain/instance.ts'
 import type { ApiNeeds } from '../../../http/needs.ts'
 import { callerOf } from '../../../http/request.ts'
 import { speaks } from '../../microversions.ts'
@@ -90,7 +90,7 @@ export function serverView(request: FastifyRequest, needs: Needs, server: Busy<I
 }
 
 const machineOf = (server: Busy<InstanceDetail>) => ({
-  config_drive: '',
+  config_drive: server.boot.configDrive ? 'True' : '',
   key_name: server.key_name,
   'OS-EXT-AZ:availability_zone': server.hostName ? 'nova' : '',
   'OS-EXT-STS:vm_state': vmStateIn(server),
@@ -119,16 +119,6 @@ const extendedOf = (server: InstanceDetail, since3: boolean) => ({
 
 const rootOf = ({ attachments }: InstanceDetail) =>
   (attachments.find(({ boot_index }) => boot_index === 0) ?? attachments[0])?.device
-
-/** A host name made of the instance's name. */
-const hostNameOf = ({ name, id }: InstanceRow): string => {
-  const made = name
-    .toLowerCase()
-    .replaceAll(/[ _]/g, '-')
-    .replaceAll(/[^a-z0-9.-]/g, '')
-    .replace(/^[.-]+|[.-]+$/g, '')
-  return made.slice(0, 63) || `server-${id}`
-}
 
 const hostStatusOf = ({ hostName, hostSeenAt }: InstanceDetail, silentSeconds: number): string => {
   if (!hostName) return ''
