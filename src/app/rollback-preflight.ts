@@ -98,6 +98,7 @@ const snapshotRows = async (db: Reader, ids: readonly SnapshotId[]) =>
         .leftJoin('points as p', 'p.id', 's.point_id')
         .select(['s.id', 's.project_id', 's.volume_id', 's.state', 's.size_bytes', 's.point_id', 's.instance_id', 'p.layer_id'])
         .where('s.id', 'in', ids)
+        .where('s.kind', '<>', 'backup')
         .where('s.deleted_at', 'is', null)
         .execute()
 

@@ -134,6 +134,31 @@ test('a vault is taken in again with its recovery key, and its backups are liste
   expect(await rowOf(backup)).toMatchObject({ state: 'available', metadata: { a: 'b' }, volume_id: volume })
 })
 
+test('a kept point is nobody’s snapshot, and keeps no volume', async () => {
+  const instance = await cloud.makeInstance(1)
+  const { db, commands, caller } = cloud
+  const disk = await db.selectFrom('attachments').selectAll().where('device', '=', 'vdb').executeTakeFirstOrThrow()
+  const backup = await backUp(disk.volume_id)
+  const hidden = (await rowOf(backup)).snapshot_id!
+  const stop = { mode: 'hard', graceSeconds: 0 } as const
+  await expect(commands.rollback(caller, instance, cloud.rollbackTo({ snapshots: [hidden] }))).rejects.toMatchObject({
+    code: 'preflightFailed',
+  })
+  await cloud.done(commands.stopInstance(caller, instance, stop))
+  const notFound = { code: 'notFound' }
+  const restore = { skipSafetySnapshot: false, confirm: null }
+  await expect(commands.restoreVolume(caller, disk.volume_id, hidden, restore)).rejects.toMatchObject(notFound)
+  await expect(commands.deleteVolumeSnapshot(caller, hidden, { confirm: null })).rejects.toMatchObject(notFound)
+  const source = { from: 'snapshot', snapshot: hidden, sizeBytes: null } as const
+  await expect(commands.createVolume(caller, { ...blank, source })).rejects.toMatchObject(notFound)
+  await expect(commands.createBackup(caller, asked(disk.volume_id, { snapshot: hidden }))).rejects.toMatchObject(notFound)
+
+  await cloud.done(commands.detachVolume(caller, instance, disk.volume_id))
+  await cloud.done(commands.deleteVolume(caller, disk.volume_id, { cascade: false }))
+  expect(await rowOf(backup)).toMatchObject({ state: 'available', snapshot_id: null })
+  expect((await cloud.forest()).wanted.size).toBe(0)
+})
+
 describe('merges', () => {
   const merge = () => mergerWatcher({ ...cloud, storage: () => cloud.storage }, 0).look(new AbortController().signal)
   const merges = async () => (await cloud.operations.list({ kind: 'merge-layers', limit: 10 })).map(({ state }) => state)
