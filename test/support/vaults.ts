@@ -1,6 +1,7 @@
 /**
  * Vaults in memory behind the port `VaultMover`: plain data, so that two moments can be compared deeply. What a backup holds is
- * kept whole; objects that nothing refers to are only counted, as a sweep finds them.
+ * kept whole; objects that nothing refers to are only counted, as a sweep finds them. An incremental backup is made of the former
+ * one and of what changed between the two points: told a wrong point, it is wrong.
  */
 import { createHash } from 'node:crypto'
 import type { MemoryDriver } from '../../src/adapters/storage/memory/driver.ts'
@@ -97,8 +98,18 @@ const rootHashOf = ({ project }: BackupRef, content: Content, sizeBytes: number)
     .update(JSON.stringify([project, content, sizeBytes]))
     .digest('hex')
 
-const differing = (a: Content, b: Content): number =>
-  [...new Set([...Object.keys(a), ...Object.keys(b)])].filter((block) => a[Number(block)] !== b[Number(block)]).length
+const differing = (a: Content, b: Content): number[] =>
+  [...new Set([...Object.keys(a), ...Object.keys(b)])].map(Number).filter((block) => a[block] !== b[block])
+
+function patched(former: Content, now: Content, blocks: readonly number[]): Content {
+  const content: Record<number, number> = { ...former }
+  for (const block of blocks) {
+    const byte = now[block]
+    if (byte === undefined) delete content[block]
+    else content[block] = byte
+  }
+  return content
+}
 
 type Pools = ReadonlyMap<PoolId, MemoryDriver>
 /** Called before anything is written; it may wait, or reject. */
@@ -137,18 +148,20 @@ export class MemoryMover implements VaultMover {
     await this.gate('write', signal)
     signal?.throwIfAborted()
     if (this.#vaults.full) throw refuse.vaultFull({ vault: vault.identity.name })
-    const before = previous?.point ? this.#read(previous.point) : null
-    const read = before ? differing(content, before) : Object.keys(content).length
-    const readBytes = read * blockBytes
+    const former = previous?.point ? vault.backups.get(previous.backup) : undefined
+    const changed =
+      former && previous?.point ? differing(content, this.#read(previous.point)) : Object.keys(content).map(Number)
+    const stored = former ? patched(former.content, content, changed) : content
+    const readBytes = changed.length * blockBytes
     const outcome: BackupOutcome = {
-      rootHash: rootHashOf(of, content, source.sizeBytes),
+      rootHash: rootHashOf(of, stored, source.sizeBytes),
       sizeBytes: source.sizeBytes,
       readBytes,
       storedBytes: readBytes,
-      base: before ? (previous?.backup ?? null) : null,
-      why: before ? null : (previous?.whyNot ?? null),
+      base: former ? former.of.backup : null,
+      why: former ? null : (previous?.whyNot ?? null),
     }
-    vault.backups.set(of.backup, { of, content, facts, outcome })
+    vault.backups.set(of.backup, { of, content: stored, facts, outcome })
     report?.({ doneBytes: source.sizeBytes, totalBytes: source.sizeBytes, bytesPerSecond: 1024 ** 2 })
     return outcome
   }
