@@ -75,7 +75,7 @@ const nothing = z.void()
 export const hostCalls = {
   hello: reads(z.tuple([]), wire.hello),
   startMachine: changes(z.tuple([wire.machineSpec]), nothing),
-  stopMachine: changes(z.tuple([wire.instanceId, wire.stopMode]), z.object({ how: z.enum(['off', 'graceful', 'hard']) })),
+  stopMachine: changes(z.tuple([wire.instanceId, wire.stopMode]), wire.stopped),
   resetMachine: changes(z.tuple([wire.instanceId]), nothing),
   machine: reads(z.tuple([wire.instanceId]), wire.machineView),
   machines: reads(z.tuple([]), z.array(wire.machineView)),

@@ -117,6 +117,7 @@ const node = (key: string, parent: string | null, more: Partial<TreeNode> = {}):
   taken_at: '2026-01-02T03:04:05Z',
   state: 'available',
   consistency: 'crash',
+  consistency_because: null,
   parent,
   to: { snapshots: [key as never] },
   before_rollback_to: null,

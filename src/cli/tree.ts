@@ -1,24 +1,31 @@
 /** Draws the snapshot tree of an instance. */
 import type { SnapshotTreeView, TreeNode } from '../../contract/snapshots.ts'
+import { whyLess } from './consistency.ts'
 import { clean, table, when } from './output.ts'
 
 const youAreHere = '● you are here'
 
 export function drawTree(tree: SnapshotTreeView): string {
-  const rows: string[][] = [[clean(tree.instance_name), '', '', tree.instance]]
+  const rows: string[][] = [[clean(tree.instance_name), '', '', '', tree.instance]]
   const children = Map.groupBy(tree.nodes, ({ parent }) => parent)
   const draw = (parent: string | null, indent: string) => {
     const marker = here(tree, parent)
     const below = children.get(parent) ?? []
     below.forEach((node, at) => {
       const last = at === below.length - 1 && marker === null
-      rows.push([`${indent}${last ? '└─ ' : '├─ '}${label(node, tree)}`, when(node.taken_at), devices(node), node.key])
+      rows.push([
+        `${indent}${last ? '└─ ' : '├─ '}${label(node, tree)}`,
+        when(node.taken_at),
+        node.consistency ?? '',
+        devices(node),
+        node.key,
+      ])
       draw(node.key, `${indent}${last ? '   ' : '│  '}`)
     })
-    if (marker !== null) rows.push([`${indent}└─ ${marker}`, '', '', ''])
+    if (marker !== null) rows.push([`${indent}└─ ${marker}`, '', '', '', ''])
   }
   draw(null, '')
-  return table(['snapshot', 'taken', 'disks', 'id'], rows)
+  return `${table(['snapshot', 'taken', 'consistency', 'disks', 'id'], rows)}${whyLess(tree.nodes)}`
 }
 
 /** What stands at a node, or above all of them. */

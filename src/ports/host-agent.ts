@@ -47,6 +47,9 @@ export type StopMode = {
   readonly staysWanted?: boolean | undefined
 }
 
+/** `clean`: it is off because its guest shut it down, now or before, so its file systems are whole. */
+export type Stopped = { readonly how: 'off' | 'graceful' | 'hard'; readonly clean: boolean }
+
 /** `paused.space`: QEMU stopped the guest because a write found no room. */
 export type MachineView = {
   readonly instance: InstanceId
@@ -58,6 +61,8 @@ export type MachineView = {
   readonly startedAt: string | null
   /** It was started, and neither stopped nor shut down by its guest: a machine that is wanted and off has died. */
   readonly wanted: boolean
+  /** Of one that is off: its guest shut it down, and it has not run since. */
+  readonly shutDown: boolean
 }
 
 export type PivotRequest = {
@@ -127,7 +132,7 @@ export interface HostAgent {
   hello(): Promise<HostHello>
   startMachine(spec: MachineSpec): Promise<void>
   /** Resolves when the process is gone. `how` says what it took. */
-  stopMachine(instance: InstanceId, how: StopMode): Promise<{ how: 'off' | 'graceful' | 'hard' }>
+  stopMachine(instance: InstanceId, how: StopMode): Promise<Stopped>
   /** The power goes off and on again: a new process with the same machine. Of a machine that is off: nothing. */
   resetMachine(instance: InstanceId): Promise<void>
   machine(instance: InstanceId): Promise<MachineView>

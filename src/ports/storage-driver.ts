@@ -11,7 +11,7 @@
  */
 import type { Bytes, ImageId, InstanceId, LayerId, OperationId, PointId, PoolId, VolumeId } from '../domain/ids.ts'
 import type { Merge } from '../domain/layer-merges.ts'
-import type { SnapshotKind } from '../domain/volume.ts'
+import type { Consistency, SnapshotKind } from '../domain/volume.ts'
 
 export type StorageAbilities = {
   /** Who makes the point of a disk that a running machine holds open: the storage itself, or QEMU by a pivot to a new layer. */
@@ -66,6 +66,9 @@ export type PointRecord = {
     readonly createdAt: string
     readonly metadata: Readonly<Record<string, string>>
     readonly image: string | null
+    /** What was achieved, and why it is less than was asked for. Absent in records of former versions. */
+    readonly consistency?: Consistency | null | undefined
+    readonly consistencyWhy?: string | null | undefined
   }[]
 }
 

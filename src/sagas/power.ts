@@ -8,6 +8,7 @@ import type { HostId, InstanceId } from '../domain/ids.ts'
 import type { StopMode } from '../ports/host-agent.ts'
 import { noUndo, saga } from './parts/define.ts'
 import { setInstanceState } from './parts/instance-state.ts'
+import { leaveClean } from './parts/left-clean.ts'
 import { startMachine } from './parts/machine.ts'
 
 export type StartParams = { readonly instance: InstanceId; readonly host: HostId }
@@ -29,7 +30,10 @@ export const stopInstance = saga<StopParams>('stop-instance')
       if (params.wasRunning) await startMachine(world, params.instance)
     },
   })
-  .commit('stopped', ({ params }, tx) => setInstanceState(tx, params.instance, 'stopped'))
+  .commit('stopped', async ({ params, done }, tx) => {
+    await setInstanceState(tx, params.instance, 'stopped')
+    if (done.stopMachine.clean) await leaveClean(tx, params.instance)
+  })
   .build(({ done }) => ({ stopped: done.stopMachine.how }))
 
 export const rebootInstance = saga<StopParams>('reboot-instance')

@@ -106,6 +106,7 @@ async function applyVolume(tx: Tx, pool: PoolId, found: RecoveredVolume): Promis
       generation: found.generation,
       size_bytes: found.sizeBytes,
       state: 'ready',
+      left_clean: false,
       updated_at: new Date(),
     })
     .where('id', '=', found.id)

@@ -109,7 +109,8 @@ export const replaceHeads = saga<ReplaceHeadsParams>('replace-heads')
     do: async ({ params, world }) => {
       const seconds = stopwatch(world.clock)
       const { instance, host } = params
-      const stopped = instance && host ? await world.hosts(host).stopMachine(instance, params.stop) : { how: 'off' as const }
+      const stopped =
+        instance && host ? await world.hosts(host).stopMachine(instance, params.stop) : { how: 'off' as const, clean: false }
       return { ...stopped, seconds: seconds() }
     },
     undo: async ({ params, world }) => {
@@ -137,9 +138,9 @@ export const replaceHeads = saga<ReplaceHeadsParams>('replace-heads')
         if (safety) await world.storage(pool).unmark(head, safety.point, await recordOf(world.db, head))
       })),
   })
-  .commit('flipHeads', async ({ params, operation }, tx) => {
+  .commit('flipHeads', async ({ params, done, operation }, tx) => {
     for (const disk of params.disks) {
-      if (disk.safety) await insertSafety(tx, disk, disk.safety, params, operation)
+      if (disk.safety) await insertSafety(tx, disk, disk.safety, params, operation, done.stopInstance.clean)
       await flipHead(tx, disk)
     }
     await startCooldown(tx, operation)
@@ -227,10 +228,11 @@ async function insertSafety(
   safety: Safety,
   params: ReplaceHeadsParams,
   operation: OperationId,
+  isClean: boolean,
 ): Promise<void> {
-  const { generation } = await tx
+  const { generation, left_clean } = await tx
     .selectFrom('volumes')
-    .select('generation')
+    .select(['generation', 'left_clean'])
     .where('id', '=', disk.volume)
     .executeTakeFirstOrThrow()
   await tx
@@ -255,7 +257,7 @@ async function insertSafety(
       device: disk.device,
       image_id: null,
       operation_id: operation,
-      consistency: 'crash',
+      consistency: isClean || left_clean ? 'filesystem' : 'crash',
     })
     .execute()
 }
@@ -265,7 +267,12 @@ async function flipHead(tx: Tx, { volume, head, next }: ReplacedDisk): Promise<v
   await tx.updateTable('layers').set({ state: 'present' }).where('id', '=', next).execute()
   const { numUpdatedRows } = await tx
     .updateTable('volumes')
-    .set((row) => ({ head_layer_id: next, generation: row('generation', '+', 1), updated_at: new Date() }))
+    .set((row) => ({
+      head_layer_id: next,
+      generation: row('generation', '+', 1),
+      left_clean: false,
+      updated_at: new Date(),
+    }))
     .where('id', '=', volume)
     .where('head_layer_id', '=', head)
     .executeTakeFirst()

@@ -14,6 +14,7 @@
  *   recordPoints    (commit) points, heads, names                 -- from here on it is done --
  *   describeLayers  the storage's own records say so too
  */
+import { sql } from 'kysely'
 import type { Bytes, HostId, ImageId, InstanceId, LayerId, PointId, PoolId, SnapshotId, VolumeId } from '../domain/ids.ts'
 import { refuse } from '../domain/refusals.ts'
 import type { Consistency, SnapshotKind } from '../domain/volume.ts'
@@ -22,6 +23,7 @@ import type { Tx } from '../ports/tables.ts'
 import { describeLayers, forgetLayers, markedRecord, newLayerRecord, recordOf } from './parts/catalogue.ts'
 import { startCooldown } from './parts/cooldown.ts'
 import { type Context, each, saga } from './parts/define.ts'
+import { wereLeftClean } from './parts/left-clean.ts'
 
 export type PointedDisk = {
   readonly volume: VolumeId
@@ -76,8 +78,9 @@ export const takePoints = saga<TakePointsParams>('take-points')
     },
   })
   .step('pivot', {
-    do: async (step): Promise<Taken> => (step.params.running ? pivot(step) : offline),
+    do: async (step): Promise<Taken> => (step.params.running ? pivot(step) : offline(step)),
     undo: async (step) => {
+      await resume(step)
       await proveNotPivoted(step)
       if (step.params.running) await unmarkInside(step)
     },
@@ -103,7 +106,11 @@ export const takePoints = saga<TakePointsParams>('take-points')
     if (params.image) {
       await tx
         .updateTable('images')
-        .set({ status: proved ? 'active' : 'killed', updated_at: new Date() })
+        .set({
+          status: proved ? 'active' : 'killed',
+          properties: sql`properties || ${JSON.stringify(propertiesOf(done.pivot))}::jsonb`,
+          updated_at: new Date(),
+        })
         .where('id', '=', params.image)
         .execute()
     }
@@ -131,12 +138,32 @@ export const takePoints = saga<TakePointsParams>('take-points')
     stallMs: done.pivot.stallMs,
   }))
 
-/** A machine that is off has nothing in flight: its disks are as its guest left them. */
-const offline: Taken = { result: 'offline', achieved: 'crash', why: 'The instance was not running.', stallMs: 0 }
+/** For those who see an instance snapshot as an image only. */
+const propertiesOf = ({ achieved, why }: Taken) => ({
+  xloud_consistency: achieved,
+  ...(why === null ? {} : { xloud_consistency_why: why }),
+})
 
-async function pivot({ params, world }: Step): Promise<Taken> {
+/** A machine that is off has nothing in flight: its disks are as its guest left them. */
+async function offline({ params, world }: Step): Promise<Taken> {
+  const { instance, consistency: asked, disks } = params
+  const isClean = await wereLeftClean(
+    world.db,
+    disks.map(({ volume }) => volume),
+  )
+  const isEnough = asked === 'crash' || (asked === 'filesystem' && isClean)
+  const who = instance ? 'The instance was off' : 'The volume was not in use'
+  const how = isClean
+    ? 'left by a guest that had shut down: file systems are whole, but no freeze hook ran.'
+    : 'and it is not known that the guest that used it last had shut down.'
+  const why = isEnough ? null : `${who}, ${how}`
+  return { result: 'offline', achieved: isClean ? 'filesystem' : 'crash', why, stallMs: 0 }
+}
+
+async function pivot(step: Step): Promise<Taken> {
+  const { params, world } = step
   const { instance, host, consistency, freezeSeconds } = params
-  if (!instance || !host) return offline
+  if (!instance || !host) return await offline(step)
   const agent = world.hosts(host)
   const byStorage = params.disks.filter(({ next }) => !next)
   const byQemu = params.disks.flatMap(({ device, head, next, pool }) =>
@@ -145,8 +172,8 @@ async function pivot({ params, world }: Step): Promise<Taken> {
   if (byStorage.length === 0) return agent.pivot({ instance, disks: byQemu, consistency, freezeSeconds })
 
   const since = world.clock.monotonicMs()
-  await agent.pauseMachine(instance)
   try {
+    await agent.pauseMachine(instance)
     const outcome =
       byQemu.length > 0 ? await agent.pivot({ instance, disks: byQemu, consistency: 'crash', freezeSeconds }) : undefined
     await each(byStorage, async ({ pool, head, point, snapshot }) => {
@@ -154,10 +181,16 @@ async function pivot({ params, world }: Step): Promise<Taken> {
       await world.storage(pool).mark(head, point, await markedRecord(world.db, head, { point, snapshot: name }))
     })
     const stallMs = Math.round(world.clock.monotonicMs() - since)
-    return { result: outcome?.result ?? 'pivoted', achieved: 'crash', why: null, stallMs }
+    const why = consistency === 'crash' ? null : 'A guest with disks in such a pool is paused for a snapshot, not frozen.'
+    return { result: outcome?.result ?? 'pivoted', achieved: 'crash', why, stallMs }
   } finally {
     await agent.resumeMachine(instance)
   }
+}
+
+/** Lets a machine go on that was paused for its points, if it may have been. */
+async function resume({ params: { instance, host, running, disks }, world }: Step): Promise<void> {
+  if (running && instance && host && disks.some(({ next }) => !next)) await world.hosts(host).resumeMachine(instance)
 }
 
 /** Takes back the points that the storage marked inside layers which go on. */

@@ -3,6 +3,7 @@ import type { AttachmentId, Bytes, HostId, InstanceId, LayerId, PoolId, VolumeId
 import type { MachineDisk } from '../ports/host-agent.ts'
 import { describeLayers } from './parts/catalogue.ts'
 import { noUndo, saga } from './parts/define.ts'
+import { opened } from './parts/left-clean.ts'
 
 type Where = { readonly instance: InstanceId; readonly host: HostId; readonly device: string }
 
@@ -46,8 +47,10 @@ export type AttachVolumeParams = {
 
 export const attachVolume = saga<AttachVolumeParams>('attach-volume')
   .step('plug', {
-    do: async ({ params: { plug, instance }, world }) => {
-      if (plug) await world.hosts(plug.host).attachDisk(instance, plug.disk)
+    do: async ({ params: { plug, instance, volume }, world }) => {
+      if (!plug) return
+      await opened(world.db, volume)
+      await world.hosts(plug.host).attachDisk(instance, plug.disk)
     },
     undo: async ({ params: { plug, instance, device }, world }) => {
       if (plug) await world.hosts(plug.host).detachDisk(instance, device)

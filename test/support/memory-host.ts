@@ -14,11 +14,19 @@ import type {
   PivotOutcome,
   PivotRequest,
   StopMode,
+  Stopped,
 } from '../../src/ports/host-agent.ts'
 import type { Merge } from '../../src/ports/storage-driver.ts'
 
 type OpenDisk = { spec: MachineDisk; head: LayerId; close: () => void }
-type Machine = { spec: MachineSpec; disks: Map<string, OpenDisk>; paused: boolean; alive: boolean; wanted: boolean }
+type Machine = {
+  spec: MachineSpec
+  disks: Map<string, OpenDisk>
+  paused: boolean
+  alive: boolean
+  wanted: boolean
+  shutDown: boolean
+}
 
 export class MemoryHost implements HostAgent {
   readonly #pools: ReadonlyMap<PoolId, MemoryDriver>
@@ -51,15 +59,16 @@ export class MemoryHost implements HostAgent {
       for (const { close } of disks.values()) close()
       throw error
     }
-    this.#machines.set(spec.instance, { spec, disks, paused: false, alive: true, wanted: true })
+    this.#machines.set(spec.instance, { spec, disks, paused: false, alive: true, wanted: true, shutDown: false })
   }
 
-  async stopMachine(instance: InstanceId, how: StopMode): Promise<{ how: 'off' | 'graceful' | 'hard' }> {
+  async stopMachine(instance: InstanceId, how: StopMode): Promise<Stopped> {
     const machine = this.#machines.get(instance)
     if (machine) machine.wanted = false
-    if (!machine?.alive) return { how: 'off' }
+    if (!machine?.alive) return { how: 'off', clean: machine?.shutDown ?? false }
     this.#end(machine)
-    return { how: how.mode }
+    machine.shutDown = how.mode === 'graceful'
+    return { how: how.mode, clean: machine.shutDown }
   }
 
   async resetMachine(): Promise<void> {}
@@ -67,7 +76,8 @@ export class MemoryHost implements HostAgent {
   async machine(instance: InstanceId): Promise<MachineView> {
     const machine = this.#machines.get(instance)
     const wanted = machine?.wanted ?? false
-    if (!machine?.alive) return { instance, state: 'off', pausedBecause: null, heads: {}, startedAt: null, wanted }
+    const shutDown = machine?.shutDown ?? false
+    if (!machine?.alive) return { instance, state: 'off', pausedBecause: null, heads: {}, startedAt: null, wanted, shutDown }
     const heads = Object.fromEntries([...machine.disks].map(([device, { head }]) => [device, head]))
     return {
       instance,
@@ -76,6 +86,7 @@ export class MemoryHost implements HostAgent {
       heads,
       startedAt: null,
       wanted,
+      shutDown,
     }
   }
 

@@ -114,16 +114,18 @@ export class Machine {
     void live.gone.then(() => this.#react(() => this.#buried(live)))
   }
 
-  /** Ends the process and waits until its locks are free. */
-  async end(live: LiveMachine): Promise<void> {
+  /** Ends the process and waits until its locks are free. Whether it ended by itself, having written all it had to. */
+  async end(live: LiveMachine): Promise<boolean> {
     live.control.execute('quit', {}, { deadlineMs: quitMs }).catch(() => undefined) // the process may go before it answers
-    if (!(await goneWithin(live.mark, quitMs))) await killProcess(live.mark)
+    const isByItself = await goneWithin(live.mark, quitMs)
+    if (!isByItself) await killProcess(live.mark)
     if (!(await goneWithin(live.mark, killMs))) {
       throw refuse.hostFailure({ what: `the process of machine ${this.instance} does not end; its disk may be out of reach` })
     }
     live.close()
     if (this.#live === live) this.#live = null
     this.#heldBy = null
+    return isByItself
   }
 
   /** The agent goes; the machine stays. */
@@ -138,15 +140,16 @@ export class Machine {
     if (this.#live !== live) return
     const { wanted } = this.#record
     await this.save({ wanted: false })
-    await this.end(live)
-    await this.save({ process: null })
+    const shutDown = await this.end(live)
+    await this.save({ process: null, shutDown })
     if (wanted) this.environment.events.append({ type: 'shutdown', instance: this.instance })
     this.log.info('the guest shut its machine down')
   }
 
   async view(): Promise<MachineView> {
     const { instance, record } = this
-    const off = { instance, state: 'off', pausedBecause: null, heads: {}, startedAt: null, wanted: record.wanted } as const
+    const { wanted, shutDown } = record
+    const off = { instance, state: 'off', pausedBecause: null, heads: {}, startedAt: null, wanted, shutDown } as const
     const unknown = { ...off, state: 'unknown' } as const
     const live = this.#live
     if (live === null) return this.isUnseen ? unknown : off

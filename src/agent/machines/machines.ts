@@ -1,7 +1,15 @@
 /** The machines of this host: what the controller's calls come to. */
 import type { Bytes, InstanceId, OperationId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
-import type { MachineDisk, MachineSpec, MachineView, PivotOutcome, PivotRequest, StopMode } from '../../ports/host-agent.ts'
+import type {
+  MachineDisk,
+  MachineSpec,
+  MachineView,
+  PivotOutcome,
+  PivotRequest,
+  StopMode,
+  Stopped,
+} from '../../ports/host-agent.ts'
 import { endUnseen, requireSeen } from './adopt.ts'
 import { readConsole, rotateConsole } from './console.ts'
 import type { MachinesEnvironment } from './environment.ts'
@@ -56,9 +64,9 @@ export class Machines {
     })
   }
 
-  async stop(instance: InstanceId, how: StopMode, signal: AbortSignal): Promise<{ how: 'off' | 'graceful' | 'hard' }> {
+  async stop(instance: InstanceId, how: StopMode, signal: AbortSignal): Promise<Stopped> {
     const machine = this.#machines.get(instance)
-    if (machine === undefined) return { how: 'off' }
+    if (machine === undefined) return { how: 'off', clean: false }
     return await machine.serial.run(async () => {
       await endUnseen(machine)
       return await stopMachine(machine, how, signal)

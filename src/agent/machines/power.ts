@@ -4,7 +4,7 @@ import { killProcess } from '../../adapters/storage/processes.ts'
 import type { InstanceId } from '../../domain/ids.ts'
 import { refuse } from '../../domain/refusals.ts'
 import { failpoint } from '../../failpoints.ts'
-import type { MachineSpec, StopMode } from '../../ports/host-agent.ts'
+import type { MachineSpec, StopMode, Stopped } from '../../ports/host-agent.ts'
 import { askGuest } from '../qmp/guest-agent.ts'
 import { agentPort, headOf, placeOf } from './command-line.ts'
 import type { MachinesEnvironment } from './environment.ts'
@@ -25,6 +25,7 @@ export const freshRecord = (spec: MachineSpec): MachineRecord => ({
   format: 1,
   spec: structuredClone(spec) as MachineRecord['spec'],
   wanted: false,
+  shutDown: false,
   process: null,
   startedAt: null,
   pools: [],
@@ -91,22 +92,19 @@ async function launch(machine: Machine, spec: MachineSpec): Promise<void> {
   }
 }
 
-export async function stopMachine(
-  machine: Machine,
-  how: StopMode,
-  signal: AbortSignal,
-): Promise<{ how: 'off' | 'graceful' | 'hard' }> {
+export async function stopMachine(machine: Machine, how: StopMode, signal: AbortSignal): Promise<Stopped> {
   await failpoint('agent.stop.before-record')
   if (machine.record.wanted && !how.staysWanted) await machine.save({ wanted: false })
   await failpoint('agent.stop.after-record')
   const { live } = machine
-  if (live === null) return { how: 'off' }
+  if (live === null) return { how: 'off', clean: machine.record.shutDown }
   const obeyed = how.mode === 'graceful' && (await shutDown(machine, live, how.graceSeconds * 1000, signal))
   await failpoint('agent.stop.before-quit')
-  await machine.end(live)
+  const clean = (await machine.end(live)) && obeyed
   await failpoint('agent.stop.after-gone')
-  machine.log.info({ obeyed }, 'machine stopped')
-  return { how: obeyed ? 'graceful' : 'hard' }
+  if (clean) await machine.save({ shutDown: true })
+  machine.log.info({ obeyed, clean }, 'machine stopped')
+  return { how: obeyed ? 'graceful' : 'hard', clean }
 }
 
 /** Asks the guest to power off, by its power button and by its agent. True when it did within the time. */
@@ -155,10 +153,16 @@ export async function resetMachine(machine: Machine): Promise<void> {
   const { live, record } = machine
   if (live === null) return
   await machine.end(live)
-  await machine.save({ process: null, pools: [...machine.environment.pools.keys()], frozenBy: null, pausedBy: null })
+  await machine.save({
+    process: null,
+    pools: [...machine.environment.pools.keys()],
+    frozenBy: null,
+    pausedBy: null,
+    shutDown: false,
+  })
   await launch(machine, record.spec)
 }
 
 /** A machine that was never started here. */
 export const unknownMachine = (instance: InstanceId) =>
-  ({ instance, state: 'off', pausedBecause: null, heads: {}, startedAt: null, wanted: false }) as const
+  ({ instance, state: 'off', pausedBecause: null, heads: {}, startedAt: null, wanted: false, shutDown: false }) as const

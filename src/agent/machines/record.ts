@@ -15,6 +15,8 @@ const machineRecord = z.object({
   /** As the machine is now: heads after pivots and merges, disks attached since. */
   spec: machineSpec,
   wanted: z.boolean(),
+  /** It is off because its guest shut it down, and QEMU has ended by itself. */
+  shutDown: z.boolean().default(false),
   process: z.object({ pid: z.number(), start: z.string(), bootId: z.string() }).nullable(),
   startedAt: z.string().nullable(),
   /** Pools in the order of the descriptors the process got them as. */

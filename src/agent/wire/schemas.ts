@@ -74,6 +74,8 @@ export const stopMode = z.strictObject({
   staysWanted: z.boolean().optional(),
 })
 
+export const stopped = z.object({ how: z.enum(['off', 'graceful', 'hard']), clean: z.boolean() })
+
 export const machineView = z.object({
   instance: instanceId,
   state: z.enum(['running', 'paused', 'off', 'unknown']),
@@ -81,6 +83,7 @@ export const machineView = z.object({
   heads: z.record(z.string(), layerId),
   startedAt: z.string().nullable(),
   wanted: z.boolean(),
+  shutDown: z.boolean(),
 })
 
 export const pivotRequest = z.strictObject({
@@ -137,6 +140,8 @@ const pointRecord = z.strictObject({
       createdAt: z.string(),
       metadata: z.record(z.string(), z.string()),
       image: z.string().nullable(),
+      consistency: z.enum(consistencies).nullish(),
+      consistencyWhy: z.string().nullish(),
     }),
   ),
 })

@@ -39,7 +39,7 @@ function viewOf(tree: InstanceTree): SnapshotTreeView {
 }
 
 function nodeOf({ moment, parent, parents }: Placed<InstanceMoment>, { disks, here, moments }: InstanceTree): TreeNode {
-  const { key, kind, name, takenAt, image, operation, rolledBackTo, consistency, marks } = moment
+  const { key, kind, name, takenAt, image, operation, rolledBackTo, consistency, consistencyWhy, marks } = moment
   const target = moments.find((other) => other.moment.marks.some(({ snapshot }) => snapshot === rolledBackTo))
   return {
     key,
@@ -48,6 +48,7 @@ function nodeOf({ moment, parent, parents }: Placed<InstanceMoment>, { disks, he
     taken_at: takenAt.toISOString(),
     state: worst(marks),
     consistency,
+    consistency_because: consistencyWhy,
     parent,
     to: image ? { instance_snapshot: image } : { snapshots: marks.map(({ snapshot }) => snapshot) },
     before_rollback_to: target?.moment.key ?? null,

@@ -25,6 +25,7 @@ export type InstanceMoment = Omit<Moment, 'marks'> & {
   /** Of a safety snapshot: the snapshot that its rollback went to. */
   readonly rolledBackTo: string | null
   readonly consistency: Consistency | null
+  readonly consistencyWhy: string | null
   readonly marks: readonly Mark[]
 }
 
@@ -72,6 +73,7 @@ async function snapshotsOf(tx: Tx, instance: InstanceId, disks: readonly Disk[])
     .leftJoin('images as i', (join) => join.onRef('i.id', '=', 's.image_id').on('i.deleted_at', 'is', null))
     .select(['s.id as snapshot', 's.volume_id as volume', 's.point_id as point', 's.name', 's.kind', 's.device', 's.state'])
     .select(['s.size_bytes as sizeBytes', 's.created_at as takenAt', 's.operation_id as operation', 's.consistency'])
+    .select(['s.consistency_why as consistencyWhy'])
     .select(['i.id as image', 'i.name as imageName', 's.metadata'])
     .where('s.deleted_at', 'is', null)
     .where('s.kind', '!=', 'backup')
@@ -103,6 +105,7 @@ function momentsOf(snapshots: readonly SnapshotRow[]): InstanceMoment[] {
       operation: first.operation,
       rolledBackTo: first.metadata['xloud_rolled_back_to'] ?? null,
       consistency: first.consistency,
+      consistencyWhy: first.consistencyWhy,
       marks,
     }
   })

@@ -19,6 +19,7 @@ export async function catchUp(tx: Tx, highestEpoch: number): Promise<void> {
     select setval('epochs', ${highestEpoch}::bigint + ${margin}) from epochs where last_value < ${highestEpoch}`.execute(tx)
   if (rows.length === 0) return
   await tx.updateTable('pools').set({ ahead_since: new Date() }).execute()
+  await tx.updateTable('volumes').set({ left_clean: false }).where('left_clean', '=', true).execute()
   await tx
     .updateTable('operations')
     .set({ state: 'quarantined', problem: JSON.stringify(problem), ended_at: new Date(), lease_owner: null, lease_until: null })

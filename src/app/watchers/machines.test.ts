@@ -11,8 +11,8 @@ test('a machine that died is started again; one of which nothing is known is lef
     .select('host_id')
     .where('id', '=', instance)
     .executeTakeFirstOrThrow()
-  const look = async (view: Pick<MachineView, 'state' | 'wanted'>) => {
-    const machines = async () => [{ instance, pausedBecause: null, heads: {}, startedAt: null, ...view }]
+  const look = async (view: Pick<MachineView, 'state' | 'wanted'>, shutDown = false) => {
+    const machines = async () => [{ instance, pausedBecause: null, heads: {}, startedAt: null, shutDown, ...view }]
     await reconcileHost({ db: cloud.db, operations: cloud.operations, hosts: () => ({ machines }) }, host!)
     const starts = await cloud.db.selectFrom('operations').select('id').where('kind', '=', 'start-instance').execute()
     for (const { id } of starts) await cloud.operations.ended(id)

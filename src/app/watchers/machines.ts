@@ -12,6 +12,7 @@ import type { HostAgent, MachineView } from '../../ports/host-agent.ts'
 import type { Operations } from '../../ports/operations.ts'
 import type { Db } from '../../ports/tables.ts'
 import { setInstanceState } from '../../sagas/parts/instance-state.ts'
+import { leaveClean, lockVolumesOf } from '../../sagas/parts/left-clean.ts'
 import { exclusive } from '../locks.ts'
 import type { Watcher } from './loop.ts'
 
@@ -68,8 +69,24 @@ async function reconcile(needs: MachinesNeeds, row: Row, view: MachineView | und
     return
   }
   if (row.state !== 'running') return
-  if (view && !view.wanted) return setInstanceState(db, row.id, 'stopped')
+  if (view && !view.wanted) return await hasStopped(db, row.id, view.shutDown)
   await bringBack(needs, row.id)
+}
+
+/** Unless an operation has taken it since: what that would write is held until this is written. */
+async function hasStopped(db: Db, instance: InstanceId, isClean: boolean): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    await tx.selectFrom('instances').select('id').where('id', '=', instance).forUpdate().execute()
+    await lockVolumesOf(tx, instance)
+    const holder = await tx
+      .selectFrom('locks')
+      .select('operation_id')
+      .where('resource', '=', `instance:${instance}`)
+      .executeTakeFirst()
+    if (holder) return
+    await setInstanceState(tx, instance, 'stopped')
+    if (isClean) await leaveClean(tx, instance)
+  })
 }
 
 async function bringBack(needs: MachinesNeeds, instance: InstanceId): Promise<void> {

@@ -1,25 +1,22 @@
 /** Making backups: `volumes backup` and `instances backup`. */
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
 import type { BackupView } from '../../../contract/backups.ts'
 import { endpoints } from '../../../contract/index.ts'
+import type { Consistency } from '../../domain/volume.ts'
 import { action, examples, several, type Waiting, waitable } from '../command.ts'
+import { consistencyOption } from '../consistency.ts'
 import { findInstance, findVolume, findVolumeSnapshot } from '../find.ts'
 import { size, table } from '../output.ts'
 import { awaitEnd, mustBeDone } from '../progress.ts'
 import type { Session, Terminal } from '../session.ts'
 
-const consistencies = ['application', 'filesystem', 'crash'] as const
-type Asked = Waiting & { consistency: (typeof consistencies)[number]; full?: boolean; description?: string }
+type Asked = Waiting & { consistency: Consistency; full?: boolean; description?: string }
 
 const asking = (command: Command): Command =>
   waitable(command)
     .argument('[name]', 'name of the backup; left out: the time')
     .option('--description <text>', 'what it is for')
-    .addOption(
-      new Option('--consistency <kind>', 'other than crash: freeze through the guest agent for a moment')
-        .choices(consistencies)
-        .default('crash'),
-    )
+    .addOption(consistencyOption('crash'))
     .option('--full', 'read everything, not only what changed; what is stored is the same')
 
 export function addVolumeBackup(volumes: Command, terminal: Terminal): void {

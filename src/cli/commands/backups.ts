@@ -2,6 +2,7 @@ import { Option } from 'commander'
 import type { BackupView } from '../../../contract/backups.ts'
 import { endpoints } from '../../../contract/index.ts'
 import { type Adder, action, bytes, count, examples, type Waiting, waitable } from '../command.ts'
+import { consistencyOf } from '../consistency.ts'
 import { failed, usage } from '../exit.ts'
 import { findBackup, findPlan, findPool, findVolume, isId } from '../find.ts'
 import { clean, fields, size, table, when } from '../output.ts'
@@ -94,7 +95,7 @@ const draw = (one: BackupView): string =>
     size: size(one.size_bytes),
     read: one.read_bytes === null ? null : `${size(one.read_bytes)}, ${howRead(one)}`,
     stored: one.stored_bytes === null ? null : size(one.stored_bytes),
-    consistency: one.consistency_because ? `${one.consistency}: ${one.consistency_because}` : one.consistency,
+    consistency: consistencyOf(one),
     vault: one.vault_name,
     proved: when(one.verified_at),
     damage: one.damage,

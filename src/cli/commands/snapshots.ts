@@ -1,9 +1,9 @@
-import { Option } from 'commander'
 import { endpoints } from '../../../contract/index.ts'
 import type { OperationView } from '../../../contract/operations.ts'
 import type { TreeNode } from '../../../contract/snapshots.ts'
-import { type Consistency, consistencies } from '../../domain/volume.ts'
+import type { Consistency } from '../../domain/volume.ts'
 import { type Adder, action, examples, several, type Waiting, waitable } from '../command.ts'
+import { achievedBy, consistencyOption } from '../consistency.ts'
 import { findInstance, findNode } from '../find.ts'
 import { clean } from '../output.ts'
 import { awaitEnd, mustBeDone } from '../progress.ts'
@@ -26,11 +26,7 @@ export const snapshotCommands: Adder = (program, terminal) => {
     .argument('<instance>', 'name or id')
     .argument('<name>', 'name of the snapshot')
     .option('--disk <device>', 'only this disk, by device or volume id; may be repeated', several)
-    .addOption(
-      new Option('--consistency <kind>', 'freeze file systems through the guest agent, or not')
-        .choices(consistencies)
-        .default('filesystem'),
-    )
+    .addOption(consistencyOption('filesystem'))
     .addHelpText('after', examples('snapshot create web before-upgrade', 'snapshot create web data-only --disk vdb'))
     .action(action(terminal, create))
 
@@ -62,7 +58,7 @@ async function create(session: Session, { disk, consistency, wait }: Create, ins
   })
   const taken = wait ? mustBeDone(await awaitEnd(session, operation)) : operation
   session.print({ snapshot, operation: taken }, () =>
-    wait ? `Taken: ${snapshot}` : `Accepted: ${snapshot} (operation ${taken.id})`,
+    wait ? `Taken: ${snapshot}${achievedBy(taken)}` : `Accepted: ${snapshot} (operation ${taken.id})`,
   )
 }
 

@@ -1,6 +1,8 @@
 import { endpoints } from '../../../contract/index.ts'
 import type { VolumeView } from '../../../contract/volumes.ts'
+import type { Consistency } from '../../domain/volume.ts'
 import { type Adder, action, count, examples, type Waiting, waitable } from '../command.ts'
+import { achievedBy, consistencyOption, whyLess } from '../consistency.ts'
 import { findPlan, findVolume, findVolumeSnapshot } from '../find.ts'
 import { clean, doing, duration, fields, size, table, when } from '../output.ts'
 import { awaitEnd, mustBeDone } from '../progress.ts'
@@ -27,7 +29,8 @@ export const volumeCommands: Adder = (program, terminal) => {
     .description('Takes a snapshot of one volume, attached or not.')
     .argument('<volume>', 'name or id')
     .argument('[name]', 'name of the snapshot; left out: the time')
-    .addHelpText('after', examples('volumes snapshot data', 'volumes snapshot data before-upgrade'))
+    .addOption(consistencyOption('crash'))
+    .addHelpText('after', examples('volumes snapshot data', 'volumes snapshot data before-upgrade --consistency application'))
     .action(action(terminal, snapshot))
   addVolumeBackup(volumes, terminal)
   waitable(volumes.command('restore'))
@@ -101,16 +104,31 @@ async function show(session: Session, _options: object, name: string): Promise<v
       backups: one.backups,
       created: when(created_at),
     })
-    const rows = items.map((taken) => [taken.id, taken.name, taken.kind, taken.state, when(taken.created_at)])
-    return items.length === 0 ? facts : `${facts}\n\n${table(['snapshot', 'name', 'kind', 'state', 'taken'], rows)}`
+    if (items.length === 0) return facts
+    const rows = items.map((taken) => [
+      taken.id,
+      taken.name,
+      taken.kind,
+      taken.state,
+      taken.consistency,
+      when(taken.created_at),
+    ])
+    const head = ['snapshot', 'name', 'kind', 'state', 'consistency', 'taken']
+    return `${facts}\n\n${table(head, rows)}${whyLess(items)}`
   })
 }
 
-async function snapshot(session: Session, { wait }: Waiting, volumeName: string, name?: string): Promise<void> {
+type Snapshot = Waiting & { readonly consistency: Consistency }
+
+async function snapshot(session: Session, { wait, consistency }: Snapshot, volumeName: string, name?: string): Promise<void> {
   const { id: volume } = await findVolume(session, volumeName)
-  const begun = await session.client.call(endpoints.takeVolumeSnapshot, { body: { volume, ...(name ? { name } : {}) } })
+  const begun = await session.client.call(endpoints.takeVolumeSnapshot, {
+    body: { volume, consistency, ...(name ? { name } : {}) },
+  })
   const operation = wait ? mustBeDone(await awaitEnd(session, begun.operation)) : begun.operation
-  session.print({ snapshot: begun.snapshot, operation }, () => `${wait ? 'Taken' : 'Accepted'}: ${begun.snapshot}`)
+  session.print({ snapshot: begun.snapshot, operation }, () =>
+    wait ? `Taken: ${begun.snapshot}${achievedBy(operation)}` : `Accepted: ${begun.snapshot}`,
+  )
 }
 
 type Restore = Waiting & { skipSafetySnapshot?: boolean }

@@ -58,13 +58,15 @@ async function pointsOf(db: Reader, layer: LayerId): Promise<PointRecord[]> {
     sizeBytes: point.size_bytes,
     snapshots: names
       .filter((name) => name.point_id === point.id)
-      .map(({ id, name, kind, created_at, metadata, image_id }) => ({
+      .map(({ id, name, kind, created_at, metadata, image_id, consistency, consistency_why }) => ({
         id,
         name,
         kind,
         createdAt: created_at.toISOString(),
         metadata,
         image: image_id,
+        consistency,
+        consistencyWhy: consistency_why,
       })),
   }))
 }

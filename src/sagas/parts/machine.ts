@@ -7,6 +7,7 @@ import type { Db, Tx } from '../../ports/tables.ts'
 import type { World } from '../../ports/world.ts'
 import { configFilesOf } from './config-drive.ts'
 import { each } from './define.ts'
+import { openedByInstance } from './left-clean.ts'
 
 type Reader = Db | Tx
 
@@ -96,5 +97,6 @@ export async function startMachine(world: World, instance: InstanceId): Promise<
       throw refuse.catalogueNewer({ volume, database: generation, storage: Math.max(onStorage, generation + 1) })
     }
   })
+  await openedByInstance(world.db, instance)
   await world.hosts(host).startMachine(spec)
 }

@@ -54,7 +54,8 @@ const rowOf = (snapshot: RecoveredSnapshot, by: OperationId) => ({
   device: snapshot.instance?.device ?? null,
   image_id: null,
   operation_id: by,
-  consistency: 'crash' as const,
+  consistency: snapshot.consistency ?? ('crash' as const),
+  consistency_why: snapshot.consistencyWhy ?? null,
   created_at: new Date(snapshot.createdAt),
 })
 

@@ -1,6 +1,7 @@
 /** A layer's record beside its file. */
 import { z } from 'zod'
 import { asId, type Id, isUuid, type LayerId } from '../../../domain/ids.ts'
+import { consistencies } from '../../../domain/volume.ts'
 import type { LayerRecord } from '../../../ports/storage-driver.ts'
 import { readIfThere, writeDurably } from './durable.ts'
 import type { PoolFiles } from './pool-files.ts'
@@ -40,6 +41,8 @@ const pointRecord = z.object({
       createdAt: z.string(),
       metadata: z.record(z.string(), z.string()),
       image: z.string().nullable(),
+      consistency: z.enum(consistencies).nullish(),
+      consistencyWhy: z.string().nullish(),
     }),
   ),
 })
