@@ -51,7 +51,7 @@ describe('a story', () => {
   test('snapshots, preflight, rollback, tree, undo: each says what happened and how to go on', async () => {
     const a = await comeback(['snapshot', 'create', 'web', 'before upgrade'])
     expect(a).toMatchObject({ code: 0 })
-    expect(a.out).toMatch(/^Taken: [0-9a-f-]{36}\n$/)
+    expect(a.out).toMatch(/^Taken: [0-9a-f-]{36}\nConsistency: filesystem\n$/)
     expect(a.err).toMatch(/snapshot: record points done/)
     expect((await comeback(['snapshot', 'create', 'web', 'after', '--consistency', 'crash'])).code).toBe(0)
 

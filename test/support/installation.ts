@@ -67,6 +67,10 @@ export class Installation {
   get url(): string {
     return this.#known.url
   }
+  /** Of the first user. */
+  get password(): string {
+    return this.#known.password
+  }
   get databaseUrl(): string {
     return this.#known.databaseUrl
   }
