@@ -207,8 +207,7 @@ export interface Tables {
     source_snapshot_id: SnapshotId | null
     source_volume_id: VolumeId | null
     source_backup_id: ColumnType<BackupId | null, BackupId | null | undefined, BackupId | null>
-    /** Its last machine was shut down by its guest, and nobody has opened it since. */
-    left_clean: Generated<boolean>
+    left_clean: Generated<boolean> // sagas/parts/left-clean.ts
     plan_id: ColumnType<PlanId | null, PlanId | null | undefined, PlanId | null>
     cooldown_until: MaybeMoment
     created_at: Generated<Date>
