@@ -274,7 +274,7 @@ const table = {
   hostFailure: ['unavailable', (f: { what: string }) => `The host could not do it: ${f.what}`],
 
   // Said to the operator when something cannot be set up or started.
-  setup: ['unavailable', (f: { why: string }) => f.why],
+  setup: ['unavailable', (f: { why: string; status?: number }) => f.why],
   badPolicy: ['invalid', (f: { why: string }) => `The policy cannot be used: ${f.why}.`],
   badSetting: ['invalid', (f: { name: string; value: string; needs: string }) => `${f.name}='${f.value}' is not ${f.needs}.`],
   databaseUnsafe: [

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { z } from 'zod'
-import { refuse } from '../domain/refusals.ts'
+import { Refusal, refuse } from '../domain/refusals.ts'
 import type { Access } from './credentials.ts'
 
 export type Call = { readonly body?: unknown; readonly headers?: Readonly<Record<string, string>>; readonly seconds?: number }
@@ -23,7 +23,12 @@ const scoped = (password: string) => ({
 })
 
 export async function logIn({ url, password }: Pick<Access, 'url' | 'password'>): Promise<Client> {
-  const issued = await send(`${url}/identity/v3/auth/tokens`, { method: 'POST', body: JSON.stringify(scoped(password)) })
+  const issued = await send(`${url}/identity/v3/auth/tokens`, { method: 'POST', body: JSON.stringify(scoped(password)) }).catch(
+    (error: unknown) => {
+      if (error instanceof Refusal && error.facts['status'] === 401) throw refuse.setup({ why: lockedOut })
+      throw error
+    },
+  )
   const token = issued.headers.get('x-subject-token')
   await issued.body?.cancel()
   if (token === null) throw new Error('the identity service issued no token')
@@ -51,6 +56,9 @@ export async function logIn({ url, password }: Pick<Access, 'url' | 'password'>)
   }
 }
 
+const lockedOut =
+  "admin's password is not what admin-password in the state directory says. Write the present one there, or make another: npm run password"
+
 const fault = z.record(z.string(), z.object({ message: z.string() }).loose())
 
 async function send(url: string, init: RequestInit & { duplex?: 'half' }, seconds = 120): Promise<Response> {
@@ -60,7 +68,10 @@ async function send(url: string, init: RequestInit & { duplex?: 'half' }, second
   const text = await answer.text()
   const parsed = fault.safeParse(parse(text))
   const why = parsed.success ? Object.values(parsed.data)[0]?.message : text.slice(0, 300)
-  throw refuse.setup({ why: `${init.method ?? 'GET'} ${new URL(url).pathname} was answered ${answer.status}: ${why}` })
+  throw refuse.setup({
+    why: `${init.method ?? 'GET'} ${new URL(url).pathname} was answered ${answer.status}: ${why}`,
+    status: answer.status,
+  })
 }
 
 function parse(text: string): unknown {

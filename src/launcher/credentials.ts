@@ -10,10 +10,15 @@ export async function adminPassword(state: string, given: string | null): Promis
   const file = join(state, 'admin-password')
   const kept = (await readFile(file, 'utf8').catch(() => '')).trim()
   if (kept) return kept
-  const password = given ?? randomBytes(18).toString('base64url')
-  await writePrivate(file, `${password}\n`)
+  const password = given ?? newPassword()
+  await keepAdminPassword(state, password)
   return password
 }
+
+export const newPassword = (): string => randomBytes(18).toString('base64url')
+
+export const keepAdminPassword = (state: string, password: string): Promise<void> =>
+  writePrivate(join(state, 'admin-password'), `${password}\n`)
 
 /** `clouds.yaml` and `openrc` for the admin, as every OpenStack client reads them. */
 export async function writeAccess(state: string, access: Access): Promise<{ clouds: string; openrc: string }> {
@@ -28,7 +33,10 @@ export async function writeAccess(state: string, access: Access): Promise<{ clou
   const clouds = join(state, 'clouds.yaml')
   const openrc = join(state, 'openrc')
   const cloud = { auth, region_name: access.region, identity_api_version: 3 }
-  await writePrivate(clouds, stringify({ clouds: { comeback: cloud } }))
+  await writePrivate(
+    clouds,
+    `# Written anew at each start; copy it to change it.\n${stringify({ clouds: { comeback: cloud } })}`,
+  )
   const variables = { ...auth, region_name: access.region, identity_api_version: '3' }
   const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`
   await writePrivate(

@@ -137,7 +137,7 @@ const listenText = ({ listen: { host, port } }: ControllerConfig): string =>
   `${host.includes(':') ? `[${host}]` : host}:${port}`
 
 /** How a client on this box reaches it. */
-function urlOf(controller: ControllerConfig): string {
+export function urlOf(controller: ControllerConfig): string {
   const { host, port } = controller.listen
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
   return `http://${reachable}:${port}`

@@ -6,6 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { connect, database } from '../../src/adapters/database/connect.ts'
+import { ensureDatabase } from '../../src/adapters/database/private-postgres.ts'
+import { logIn } from '../../src/app/identity/sessions.ts'
+import { controllerConfig } from '../../src/config.ts'
 import { healthOf } from '../../src/launcher/ports.ts'
 import { freePort } from '../support/free-port.ts'
 
@@ -211,4 +215,26 @@ test.runIf(isRoot)('a runtime directory in a place that somebody else could take
   const { code, err } = await launch('up', { ...settingsFor(join(folder, 'state'), port), COMEBACK_RUN: join(theirs, 'run') })
   expect(code).toBe(1)
   expect(err).toContain(`The runtime directory ${join(theirs, 'run')} belongs to somebody else.`)
+})
+
+test('who has lost the password of admin makes another', async () => {
+  const env = settingsFor(join(folder, 'state'), port)
+  const { clouds } = await up(env)
+  const { PATH = '' } = process.env
+  const script = new URL('../../src/launcher/password.ts', import.meta.url).pathname
+  const options = { env: { PATH, ...env, COMEBACK_ADMIN_PASSWORD: 'another one' }, cwd: '/', timeout: 120_000 }
+  const { stderr } = await promisify(execFile)(process.execPath, [script], options)
+  expect(stderr).toContain('admin has a new password')
+  expect(stderr).not.toContain('another one')
+  expect(await readFile(join(env['COMEBACK_STATE'] ?? '', 'admin-password'), 'utf8')).toBe('another one\n')
+  expect(await readFile(clouds, 'utf8')).toContain('password: another one')
+  const postgres = controllerConfig(env).privatePostgres
+  const pool = connect(await ensureDatabase(postgres, 'comeback'))
+  try {
+    const proof = { user: { name: 'admin' }, password: 'another one' }
+    const { body } = await logIn(database(pool), { proof, scope: 'default' }, 60, ({ roles }) => ({ roles }))
+    expect(body).toMatchObject({ roles: expect.arrayContaining(['admin']) })
+  } finally {
+    await pool.end()
+  }
 })

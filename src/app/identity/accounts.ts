@@ -89,6 +89,14 @@ export async function createUser(db: Db, { name, password, enabled, defaultProje
   return await findUser(db, row.id)
 }
 
+/** The first administrator as on the first day, with another password: for whoever has shut himself out. */
+export async function resetAdmin(db: Db, password: string): Promise<void> {
+  const { user, project } = await ensureAdmin(db, password)
+  await updateUser(db, user, { password, enabled: true })
+  await db.updateTable('projects').set({ enabled: true }).where('id', '=', project).execute()
+  await assignRole(db, user, project, 'admin')
+}
+
 export async function updateUser(db: Db, id: UserId, change: Partial<NewUser>): Promise<User> {
   const before = await findUser(db, id)
   if (change.defaultProject) await findProject(db, change.defaultProject)
