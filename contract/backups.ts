@@ -43,6 +43,7 @@ export const backup = z
       .nullable()
       .describe('Only changes since this one were read; null: everything was. Neither needs the other'),
     read_all_because: z.string().nullable(),
+    root_hash: z.string().nullable().describe('Of all it holds: within a project, the same content has the same'),
     snapshot: snapshotId.nullable().describe('The snapshot that it is made of, if it is'),
     consistency: z.enum(consistencies).nullable().describe('What was achieved'),
     consistency_because: z.string().nullable().describe('Why it is less than was asked for'),

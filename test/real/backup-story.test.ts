@@ -27,7 +27,7 @@ let folder: string
 let vault: string
 let key: string
 let box: Installation
-let second: AgentProcess
+let second: AgentProcess | undefined
 let cloud: OpenStack
 let id: string
 let guest: Shell
@@ -108,7 +108,6 @@ test(
       const before = first.find(({ volume }) => volume === one.volume)
       expect(one.changes_since).toBe(before.id)
       expect(one.read_bytes).toBeLessThan(before.read_bytes)
-      expect(one.stored_bytes).toBeLessThan(before.stored_bytes)
     }
     contents.set('C', await writeContent(guest, 'C'))
   },
@@ -143,6 +142,7 @@ test(
     expect(await asked('volumes', 'show', there)).toMatchObject({ name: 'there', state: 'ready' })
     const { backup } = await asked('volumes', 'backup', there, 'from-there')
     expect(backup).toMatchObject({ state: 'available', volume: there })
+    kept.set('from there', backup.id)
     const { volume: back } = await asked('backups', 'restore', backup.id, '--new', 'back', '--pool', 'local')
     await cloud.post(`/compute/v2.1/servers/${id}/os-volume_attachments`, { volumeAttachment: { volumeId: back } })
     expect(await wordsOn(guest, 'vdc')).toContain('B ')
@@ -160,7 +160,8 @@ test(
     await cloud.stopServer(id)
     const [atRest] = (await backUpDisks('at rest')).filter(({ instance }) => instance.device === 'vdb')
     await box.end()
-    await second.end()
+    await second?.end()
+    second = undefined
 
     box = await Installation.start()
     comeback = await commandOf(box)
@@ -168,9 +169,9 @@ test(
     const mistyped = await comeback(['vault', 'add', 'main', vault, '--key-file', join(box.state, 'admin-password')])
     expect(mistyped.err).toMatch(/^This recovery key does not open the vault: /)
     await well('vault', 'add', 'main', vault, '--key-file', key)
-    expect(await well('recover', '--from-vault', 'main')).toMatch(/^backups added +7\nbackups mended +0\n$/)
+    expect(await well('recover', '--from-vault', 'main')).toMatch(/^backups added +8\nbackups mended +0\n$/)
     const { items } = await asked('backups', '--all-projects')
-    expect(items.map((one: Json) => one.id).toSorted()).toEqual([...kept.values(), expect.any(String)].toSorted())
+    expect(items.map((one: Json) => one.id).toSorted()).toEqual([...kept.values()].toSorted())
     const old = items.find((one: Json) => one.id === backupOf('A vdb'))
     expect(old).toMatchObject({ state: 'available', name: 'A', volume_exists: false, consistency: 'crash' })
     const { volume } = await asked('backups', 'restore', old.id, '--new', 'data')
@@ -180,7 +181,7 @@ test(
     guest = box.shell(id)
     await cloud.post(`/compute/v2.1/servers/${id}/os-volume_attachments`, { volumeAttachment: { volumeId: volume } })
     expect(await wordsOn(guest, 'vdb')).toContain('A ')
-    expect(await well('vault', 'verify', 'main')).toMatch(/^7 backups proved, /)
+    expect(await well('vault', 'verify', 'main')).toMatch(/^8 backups proved, /)
   },
   15 * minutes,
 )

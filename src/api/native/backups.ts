@@ -59,6 +59,7 @@ const viewOf = (row: BackupRow): BackupView => ({
   stored_bytes: row.stored_bytes,
   changes_since: row.base_backup_id,
   read_all_because: row.full_because,
+  root_hash: row.root_hash,
   snapshot: row.source_snapshot_id,
   consistency: row.consistency,
   consistency_because: row.consistency_why,
