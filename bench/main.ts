@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: the figures of docs/benchmarks.md, measured on this machine now. `-- --json` ends with one JSON line; `-- storage`,
- * `rollback`, `snapshot`, `footprint` run only that part; `--runs N` (15) and `--quick` (3 runs, small sizes) as they say.
+ * `rollback`, `snapshot`, `footprint`, `vault` run only that part; `--runs N` (15) and `--quick` (3 runs, small sizes) as they say.
  */
 import { parseArgs } from 'node:util'
 import { Installation } from '../test/support/installation.ts'
@@ -9,12 +9,13 @@ import { writeReport } from './report.ts'
 import { benchFelt, benchRollback } from './rollback.ts'
 import { benchSnapshot } from './snapshot.ts'
 import { benchStorage } from './storage.ts'
+import { benchVault } from './vault.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, runs: { type: 'string' } },
 })
-const parts = ['storage', 'rollback', 'snapshot', 'footprint'] as const
+const parts = ['storage', 'rollback', 'snapshot', 'footprint', 'vault'] as const
 const wanted = (part: (typeof parts)[number]): boolean => positionals.length === 0 || positionals.includes(part)
 const runs = values.quick ? 3 : Number(values.runs ?? 15)
 const say = (line: string): void => console.error(line)
@@ -38,7 +39,8 @@ try {
   const felt = box && cloud && wanted('rollback') ? await benchFelt(box, cloud, runs) : null
   const snapshot = box && cloud && wanted('snapshot') ? await benchSnapshot(box, cloud, runs) : null
   const footprint = box && wanted('footprint') ? await benchFootprint(box, runs) : null
-  const figures = { storage, rollback, felt, snapshot, footprint }
+  const vault = box && cloud && wanted('vault') ? await benchVault(box, cloud, Math.min(runs, 5), say) : null
+  const figures = { storage, rollback, felt, snapshot, footprint, vault }
   if (!values.quick && positionals.length === 0) await writeReport(figures, runs)
   if (values.json) console.log(JSON.stringify(figures))
   else console.log(JSON.stringify(figures, null, 2))

@@ -113,6 +113,15 @@ export class Installation {
     return { image: await ensureDemoImage(client, await demoGuest()), flavor: await ensureFlavors(client) }
   }
 
+  /** An image of a disk's content. */
+  async uploadImage(name: string, file: string, format: 'raw' | 'qcow2'): Promise<string> {
+    const client = await launcherLogIn(this.#known)
+    const body = { name, disk_format: format, container_format: 'bare' }
+    const { id } = (await client.post('/image/v2/images', { body })) as { id: string }
+    await client.upload(`/image/v2/images/${id}/file`, file)
+    return id
+  }
+
   shell = (instance: string): Shell => guestShell(this.run, instance as InstanceId)
 
   /** All that the guest has said on its console and is still kept, over restarts. */

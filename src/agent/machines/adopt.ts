@@ -13,6 +13,7 @@ import type { Machine } from './machine.ts'
 import { settleMerge } from './merged.ts'
 import { runDirectoryOf } from './names.ts'
 import { closeOpened } from './opened.ts'
+import { resumeMachine } from './pause.ts'
 import { findByUuid } from './process.ts'
 import { thawForSure } from './thaw.ts'
 
@@ -37,16 +38,14 @@ export async function adoptMachine(machine: Machine): Promise<void> {
   const status = await live.status()
   machine.follow(live, status === 'io-error' ? await whyHeld(live) : null)
   await machine.save({ process: { ...mark, bootId: environment.bootId } })
+  // First of all: whatever else cannot be settled, the guest must not stay frozen meanwhile.
+  if (record.frozenBy !== null) thawForSure(machine, live)
   await endJobs(live)
   await learnMerge(machine, live)
   await learnHeads(machine, live)
   await dropStrays(machine, live)
   const isSettled = await endMerge(machine)
-  if (record.frozenBy !== null) thawForSure(machine, live)
-  if (record.pausedBy !== null && isSettled) {
-    await live.control.execute('cont')
-    await machine.save({ pausedBy: null })
-  }
+  if (record.pausedBy !== null && isSettled) await resumeMachine(machine)
   machine.isUnseen = false
   if (status === 'shutdown') await machine.endAfterGuest(live)
   machine.log.info({ pid: mark.pid, status, frozenBy: record.frozenBy, pausedBy: record.pausedBy }, 'machine adopted')

@@ -4,7 +4,8 @@ import type { Machine } from './machine.ts'
 
 export async function resumeIfRoom(machine: Machine): Promise<void> {
   const { live, environment } = machine
-  if (live === null || machine.heldBy !== 'space') return
+  // One that is held for a snapshot or a merge too is looked at again when that lets it go.
+  if (live === null || machine.heldBy !== 'space' || machine.record.pausedBy !== null) return
   const pools = new Set(machine.record.spec.disks.map(({ pool }) => pool))
   for (const pool of pools) {
     const { bavail, bsize, blocks } = await statfs(machine.pool({ pool }).directory)

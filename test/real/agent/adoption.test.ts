@@ -66,7 +66,8 @@ test('machines outlive the agent and are found again; one that died meanwhile is
   expect(await eventsNow(dies.instance)).toMatchObject([{ type: 'died', because: 'process' }])
   expect(await eventsNow(stays.instance)).toEqual([])
   await agent.host().startMachine(dies)
-  for (const spec of [stays, dies]) expect(await agent.host().stopMachine(spec.instance, hard)).toEqual({ how: 'hard' })
+  for (const spec of [stays, dies])
+    expect(await agent.host().stopMachine(spec.instance, hard)).toEqual({ how: 'hard', clean: false })
 })
 
 test('a guest that powers off while no agent is there is told as shut down, not as died', async () => {
@@ -111,7 +112,7 @@ test.each([
   expect(await view(spec.instance)).toMatchObject({ state, wanted })
   await agent.host().startMachine(spec)
   expect(await view(spec.instance)).toMatchObject({ state: 'running', wanted: true })
-  expect(await agent.host().stopMachine(spec.instance, hard)).toEqual({ how: 'hard' })
+  expect(await agent.host().stopMachine(spec.instance, hard)).toEqual({ how: 'hard', clean: false })
 })
 
 test.each([
@@ -167,7 +168,7 @@ test('a newer owner ends what an older one has under way', async () => {
     .stopMachine(spec.instance, { mode: 'graceful', graceSeconds: 120 })
     .catch((error: unknown) => error)
   await new Promise((resolve) => setTimeout(resolve, 300))
-  expect(await agent.host(resource, 2).stopMachine(spec.instance, hard)).toEqual({ how: 'hard' })
+  expect(await agent.host(resource, 2).stopMachine(spec.instance, hard)).toEqual({ how: 'hard', clean: false })
   expect(await slow).toMatchObject({ code: 'staleEpoch' })
 })
 

@@ -143,7 +143,7 @@ test('a guest without an agent is not waited for, and the answer says why', asyn
 test('a machine that is gone answers gone; all layers are clean', async () => {
   const disks = await overlays()
   const heads = await headsNow()
-  expect(await agent.host().stopMachine(spec.instance, graceful)).toEqual({ how: 'graceful' })
+  expect(await agent.host().stopMachine(spec.instance, graceful)).toEqual({ how: 'graceful', clean: true })
   expect(await pivot(disks)).toMatchObject({ result: 'gone', achieved: 'crash' })
   for (const head of Object.values(heads)) {
     const path = join(agent.directory, 'state/pool/layers', `${head}.qcow2`)

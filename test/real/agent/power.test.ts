@@ -46,9 +46,9 @@ test('a machine starts unprivileged, has its address, answers, and stops gracefu
   await says(agent, spec.instance, 'GUEST-IP 10.7.3.77')
   expect(await ask(agent, spec.instance, 'cat /sys/class/net/eth0/address')).toBe('fa:16:3e:11:22:33')
   expect(await ask(agent, spec.instance, 'cat /sys/block/vdb/serial')).toBe(spec.disks[1]?.volume.slice(0, 20))
-  expect(await host.stopMachine(spec.instance, graceful)).toEqual({ how: 'graceful' })
+  expect(await host.stopMachine(spec.instance, graceful)).toEqual({ how: 'graceful', clean: true })
   expect(await host.machine(spec.instance)).toMatchObject({ state: 'off', wanted: false, heads: {} })
-  expect(await host.stopMachine(spec.instance, graceful)).toEqual({ how: 'off' })
+  expect(await host.stopMachine(spec.instance, graceful)).toEqual({ how: 'off', clean: true })
   const driver = await agent.storage()
   expect(await driver.hasWriter(spec.disks[0]!.chain.at(-1)!)).toBe(false)
 })
@@ -61,7 +61,7 @@ test('a hard stop is quick and lets go of the disks; a start after it is quick t
     const begun = performance.now()
     await host.startMachine(spec)
     const started = performance.now()
-    expect(await host.stopMachine(spec.instance, hard)).toEqual({ how: 'hard' })
+    expect(await host.stopMachine(spec.instance, hard)).toEqual({ how: 'hard', clean: false })
     times.push({ start: Math.round(started - begun), stop: Math.round(performance.now() - started) })
     expect(await (await agent.storage()).hasWriter(spec.disks[0]!.chain.at(-1)!)).toBe(false)
   }
@@ -86,7 +86,7 @@ test('a machine whose process is killed is told as died and stays wanted', async
   expect(await nextEvent('died', spec.instance)).toMatchObject({ because: 'process' })
   expect(await agent.host().machine(spec.instance)).toMatchObject({ state: 'off', wanted: true })
   await agent.host().startMachine(spec)
-  expect(await agent.host().stopMachine(spec.instance, hard)).toEqual({ how: 'hard' })
+  expect(await agent.host().stopMachine(spec.instance, hard)).toEqual({ how: 'hard', clean: false })
 })
 
 test('a reset is a new process with the same machine', async () => {

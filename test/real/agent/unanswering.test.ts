@@ -60,7 +60,7 @@ test('it is unknown, neither started again nor turned, and is met when it answer
   await until('it runs', isState(spec.instance, 'running'))
   expect(await pidOf(spec.instance)).toBe(pid)
   expect((await view(spec.instance)).heads).toEqual({ vda: from })
-  expect(await agent.host().stopMachine(spec.instance, hard)).toEqual({ how: 'hard' })
+  expect(await agent.host().stopMachine(spec.instance, hard)).toEqual({ how: 'hard', clean: false })
 })
 
 test('a stop ends it, and its disks are free', async () => {
@@ -102,7 +102,10 @@ test('a guest that was asked to power off while it booted does so once it can he
   const spec = { ...(await machineOf()), instance: newId<InstanceId>() }
   await agent.host().startMachine(spec)
   const asked = performance.now()
-  expect(await agent.host().stopMachine(spec.instance, { mode: 'graceful', graceSeconds: 90 })).toEqual({ how: 'graceful' })
+  expect(await agent.host().stopMachine(spec.instance, { mode: 'graceful', graceSeconds: 90 })).toEqual({
+    how: 'graceful',
+    clean: true,
+  })
   expect(await agent.client.host().console(spec.instance, null)).toContain('GUEST-SHUTDOWN')
   console.log('asked at power-on, obeyed after', Math.round(performance.now() - asked), 'ms')
   await agent.host().startMachine(spec)
