@@ -64,7 +64,9 @@ class Player {
       case 'restoreBackup':
       case 'deleteBackup':
         return this.#onBackup(step.do, pick(this.backups, step.nth))
-      default:
+      case 'backupSnapshot':
+      case 'deleteSnapshot':
+      case 'restoreSnapshot':
         return this.#onSnapshot(step.do, pick(this.#snapshots, step.nth))
     }
   }
