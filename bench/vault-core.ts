@@ -5,7 +5,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, mkdtemp, open, rm, stat } from 'node:fs/promises'
+import { type FileHandle, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DirectoryStore } from '../src/adapters/vault/directory/store.ts'
@@ -18,9 +18,8 @@ import type { BackupFacts, BackupRef } from '../src/ports/vault-mover.ts'
 const MiB = 1024 ** 2
 const block = 65_536
 
-const [size = '1024', where = tmpdir()] = process.argv.slice(2)
+const [size = '1024', where = tmpdir(), toFill] = process.argv.slice(2)
 const bytes = Number(size) * MiB
-const root = await mkdtemp(join(where, 'comeback-bench-'))
 
 function fileSource(file: FileHandle, changed: readonly Extent[] | null): BlockSource {
   return {
@@ -51,7 +50,9 @@ const fileTarget = (file: FileHandle): BlockTarget => ({
   close: async () => undefined,
 })
 
-async function fill(file: FileHandle): Promise<void> {
+/** In a process of its own, so that what it takes of memory is not counted. */
+async function fill(path: string): Promise<void> {
+  await using file = await open(path, 'w+')
   const repeated = randomBytes(MiB)
   for (let at = 0; at < bytes / MiB; at++) {
     const kind = at % 4
@@ -76,8 +77,8 @@ async function timed<Result>(what: string, moved: number, work: () => Promise<Re
   const seconds = (performance.now() - begin) / 1000
   const { user, system } = process.cpuUsage(cpu)
   console.log(
-    `${what}: ${seconds.toFixed(2)} s, ${(moved / MiB / seconds).toFixed(0)} MiB/s, CPU ${((user + system) / 1e6).toFixed(2)} s, ` +
-      `memory ${(process.memoryUsage().rss / MiB).toFixed(0)} MiB`,
+    `${what}: ${seconds.toFixed(2)} s, ${(moved / MiB / seconds).toFixed(0)} MiB/s, CPU ${(user / 1e6).toFixed(2)} s and ${(system / 1e6).toFixed(2)} s in the kernel, ` +
+      `at most ${Math.round(process.resourceUsage().maxRSS / 1024)} MiB of memory`,
   )
   return result
 }
@@ -95,13 +96,20 @@ const facts: BackupFacts = {
   instance: null,
 }
 
+if (toFill !== undefined) {
+  await fill(toFill)
+  process.exit(0)
+}
+
+const root = await mkdtemp(join(where, 'comeback-bench-'))
 try {
-  const file = await open(join(root, 'disk'), 'w+')
-  await fill(file)
-  const store = await DirectoryStore.open(root, 'bench')
+  execFileSync(process.execPath, [import.meta.filename, size, where, join(root, 'disk')])
+  const file = await open(join(root, 'disk'), 'r+')
+  await mkdir(join(root, 'vault'))
+  const store = await DirectoryStore.open(join(root, 'vault'), 'bench')
   const access = { vault: newId<VaultId>(), key: randomBytes(32).toString('base64'), bytesPerSecond: null, parallel: 8 }
-  await store.put('vault.json', [Buffer.from(JSON.stringify({ format: 1, vault: access.vault, slots: [] }))])
-  void makeVault
+  await makeVault(store, access, { format: 1, vault: access.vault, name: 'v', createdAt: facts.createdAt, slots: [] }, 'here')
+  console.log(`idle: ${Math.round(process.memoryUsage().rss / MiB)} MiB of memory`)
   const crew = threadCrew(availableParallelism())
   const vault = await openVault(store, access, crew)
   const of = (): BackupRef => ({ volume, project, backup: newId<BackupId>() })

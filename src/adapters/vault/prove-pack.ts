@@ -6,6 +6,7 @@ import type { Entry } from './format/entry.ts'
 import { openPack, type Pack } from './format/pack.ts'
 import type { Meter, Throttle } from './pace.ts'
 import type { VolumeVault } from './volume.ts'
+import { openJob } from './workers/open-blocks.ts'
 import type { Means } from './write.ts'
 
 const readAtOnce = 1024 * 1024
@@ -66,11 +67,8 @@ async function proveBlobs(
 ): Promise<readonly Damaged[]> {
   const areBlocks = entries[0]?.level === 0
   if (areBlocks) {
-    const blobs = entries.map(({ id, level, codec, number, length, offset }) => ({
-      ...{ id, level, codec, number, length, packKey },
-      ...{ piece: 0, at: offset - from },
-    }))
-    const opened = await crew.do('open', { sealed: [new Uint8Array(bytes)], blobs, hashKey })
+    const blobs = entries.map((entry) => ({ ...entry, packKey, piece: 0, at: entry.offset - from }))
+    const opened = await crew.do('open', openJob(blobs, [new Uint8Array(bytes)], hashKey))
     if ('data' in opened) return []
   }
   return entries

@@ -15,6 +15,7 @@ import { treeOf } from './pages.ts'
 import { rootHashOf } from './root-hash.ts'
 import type { Tree } from './tree/tree.ts'
 import type { Manifest, VolumeVault } from './volume.ts'
+import { openJob, ownBytes } from './workers/open-blocks.ts'
 import type { Means } from './write.ts'
 
 const pieceBlocks = 16
@@ -102,15 +103,14 @@ async function readBlocks(
     reads.map(async ({ pack, offset, end }) => {
       const bytes = await volume.store.read(pack, { offset, length: end - offset })
       if (bytes === null) throw new Damaged(pack, 'it is not there')
-      return ownBuffer(bytes)
+      return ownBytes(bytes)
     }),
   )
   const blobs = places.map((place) => {
     const piece = reads.findIndex((read) => read.pack === place.pack && read.offset <= place.offset && place.offset < read.end)
-    const { id, level, codec, number, length, packKey } = place
-    return { id, level, codec, number, length, packKey, piece, at: place.offset - (reads[piece]?.offset ?? 0) }
+    return { ...place, piece, at: place.offset - (reads[piece]?.offset ?? 0) }
   })
-  const opened = await crew.do('open', { sealed, blobs, hashKey })
+  const opened = await crew.do('open', openJob(blobs, sealed, hashKey))
   if ('data' in opened) return opened.data
   const { pack, id } = places[opened.damaged] ?? places[0]!
   throw new Damaged(pack, `block ${id.toString('hex')} is damaged`, id)
@@ -130,11 +130,4 @@ function readsFor(places: readonly Place[]): readonly Read[] {
     else reads.push({ pack, offset, end: offset + length })
   }
   return reads
-}
-
-function ownBuffer(bytes: Buffer): Uint8Array<ArrayBuffer> {
-  const { buffer } = bytes
-  if (buffer instanceof ArrayBuffer && bytes.byteOffset === 0 && buffer.byteLength === bytes.length)
-    return new Uint8Array(buffer)
-  return new Uint8Array(bytes)
 }

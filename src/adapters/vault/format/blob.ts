@@ -2,12 +2,12 @@
 import { createHmac } from 'node:crypto'
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { type Codec, codecs, type Entry } from './entry.ts'
-import { openPart, sealPart } from './header.ts'
+import { keyOf, openPart, sealPart } from './header.ts'
 import { blockBytes, idBytes, pageBytes } from './shape.ts'
 
 /** HMAC-SHA256 over the level, in one byte, and the content. */
-export const nameContent = (hashKey: Buffer, level: number, content: Uint8Array): Buffer =>
-  createHmac('sha256', hashKey).update(Buffer.of(level)).update(content).digest()
+export const nameContent = (hashKey: Uint8Array, level: number, content: Uint8Array): Buffer =>
+  createHmac('sha256', keyOf(hashKey)).update(Buffer.of(level)).update(content).digest()
 
 const plainBytes = (level: number): number => (level === 0 ? blockBytes : pageBytes)
 
@@ -17,7 +17,7 @@ export type SealedBlob = { readonly codec: Codec; readonly parts: readonly [Buff
 const compression = { chunkSize: blockBytes + 1024, params: { [constants.ZSTD_c_compressionLevel]: 3 } }
 
 /** Pages are hashes, which do not compress. */
-export function sealBlob(packKey: Buffer, number: number, id: Uint8Array, level: number, content: Uint8Array): SealedBlob {
+export function sealBlob(packKey: Uint8Array, number: number, id: Uint8Array, level: number, content: Uint8Array): SealedBlob {
   const packed = level === 0 ? zstdCompressSync(content, compression) : null
   const codec = packed !== null && packed.length < content.length ? codecs.zstd : codecs.raw
   const stored = codec === codecs.zstd && packed !== null ? packed : content
@@ -25,7 +25,7 @@ export function sealBlob(packKey: Buffer, number: number, id: Uint8Array, level:
 }
 
 /** Null: it is not what was sealed, or not what the id stands for. */
-export function openBlob(packKey: Buffer, hashKey: Buffer, entry: Entry, sealed: Uint8Array): Buffer | null {
+export function openBlob(packKey: Uint8Array, hashKey: Uint8Array, entry: Entry, sealed: Uint8Array): Buffer | null {
   const { id, level, codec, number } = entry
   const stored = openPart(packKey, number, boundOf(id, level, codec), sealed)
   if (stored === null) return null

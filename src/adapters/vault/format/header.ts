@@ -2,7 +2,7 @@
  * The first 32 bytes of every object but vault.json, and how its parts are sealed: AES-256-GCM under the object's own key,
  * the nonce being the part's number.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { refuse } from '../../../domain/refusals.ts'
 import type { ObjectName } from '../../../ports/vault-store.ts'
@@ -42,6 +42,15 @@ export function readHeader(object: ObjectName, bytes: Buffer, kind: ObjectKind, 
   return { bytes: own, key: keys.ofObject(kind, own.subarray(16)) }
 }
 
+const prepared = new WeakMap<Uint8Array, KeyObject>()
+
+/** A key that is used again and again is prepared once: that takes a third of the time of sealing a block. */
+export function keyOf(bytes: Uint8Array): KeyObject {
+  const key = prepared.get(bytes) ?? createSecretKey(bytes)
+  prepared.set(bytes, key)
+  return key
+}
+
 function nonceOf(number: number): Buffer {
   const nonce = Buffer.alloc(12)
   nonce.writeUInt32BE(number, 8)
@@ -49,8 +58,8 @@ function nonceOf(number: number): Buffer {
 }
 
 /** Ciphertext and tag, in pieces to be written one after the other. `bound` is what it must be opened with again. */
-export function sealPart(key: Buffer, number: number, bound: Uint8Array, plain: Uint8Array): readonly [Buffer, Buffer] {
-  const cipher = createCipheriv('aes-256-gcm', key, nonceOf(number))
+export function sealPart(key: Uint8Array, number: number, bound: Uint8Array, plain: Uint8Array): readonly [Buffer, Buffer] {
+  const cipher = createCipheriv('aes-256-gcm', keyOf(key), nonceOf(number))
   cipher.setAAD(bound)
   const text = cipher.update(plain)
   cipher.final()
@@ -58,9 +67,9 @@ export function sealPart(key: Buffer, number: number, bound: Uint8Array, plain: 
 }
 
 /** Null: it is not what was sealed. */
-export function openPart(key: Buffer, number: number, bound: Uint8Array, sealed: Uint8Array): Buffer | null {
+export function openPart(key: Uint8Array, number: number, bound: Uint8Array, sealed: Uint8Array): Buffer | null {
   if (sealed.length < tagBytes) return null
-  const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(number), { authTagLength: tagBytes })
+  const decipher = createDecipheriv('aes-256-gcm', keyOf(key), nonceOf(number), { authTagLength: tagBytes })
   decipher.setAAD(bound)
   decipher.setAuthTag(sealed.subarray(sealed.length - tagBytes))
   const plain = decipher.update(sealed.subarray(0, sealed.length - tagBytes))

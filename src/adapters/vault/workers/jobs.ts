@@ -1,10 +1,9 @@
 /**
- * The work on bytes, as jobs that can be done here or in another thread. Buffers are handed over: whoever gives one to a job
- * does not use it any more.
+ * The work on bytes, as jobs that can be done here or in another thread. Buffers of content are handed over: whoever gives one
+ * to a job does not use it any more. Keys and ids are small, and copied.
  */
-
 import { nameContent, openBlob, sealBlob } from '../format/blob.ts'
-import type { Codec, Entry } from '../format/entry.ts'
+import type { Codec } from '../format/entry.ts'
 import { blockBytes, idBytes, zeroId } from '../format/shape.ts'
 
 /** Names whole blocks, one after the other in `data`. */
@@ -27,18 +26,24 @@ export type Sealed = {
   readonly codecs: readonly Codec[]
 }
 
-/** Blobs of blocks, as they were read: each lies at `at` of `sealed`. */
+/** A blob in bytes that were read: it lies at `at` of `sealed[piece]`, under `packKeys[pack]`. */
+export type SealedBlock = {
+  readonly piece: number
+  readonly at: number
+  readonly length: number
+  readonly pack: number
+  readonly number: number
+  readonly codec: Codec
+}
+/** `ids`: 32 bytes a block. */
 export type OpenJob = {
   readonly sealed: readonly Uint8Array<ArrayBuffer>[]
-  readonly blobs: readonly (Omit<Entry, 'id' | 'offset'> & {
-    readonly id: Uint8Array
-    readonly packKey: Uint8Array
-    readonly piece: number
-    readonly at: number
-  })[]
+  readonly packKeys: readonly Uint8Array[]
+  readonly ids: Uint8Array<ArrayBuffer>
+  readonly blocks: readonly SealedBlock[]
   readonly hashKey: Uint8Array
 }
-/** The blocks one after the other; or the first blob that is not what it should be. */
+/** The content of the blocks, one after the other; or the first block that is not what it should be. */
 export type Opened = { readonly data: Uint8Array<ArrayBuffer> } | { readonly damaged: number }
 
 export type Jobs = {
@@ -47,30 +52,23 @@ export type Jobs = {
   open: [OpenJob, Opened]
 }
 
-const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 const zeroBlock = Buffer.alloc(blockBytes)
 
+const partOf = (bytes: Uint8Array, number: number, each: number): Buffer =>
+  Buffer.from(bytes.buffer, bytes.byteOffset + number * each, each)
+
 export function identify({ data, hashKey }: IdentifyJob): Identified {
-  const key = asBuffer(hashKey)
-  const all = asBuffer(data)
   const ids = new Uint8Array((data.length / blockBytes) * idBytes)
   for (let block = 0; block * blockBytes < data.length; block++) {
-    const content = all.subarray(block * blockBytes, (block + 1) * blockBytes)
-    ids.set(content.equals(zeroBlock) ? zeroId : nameContent(key, 0, content), block * idBytes)
+    const content = partOf(data, block, blockBytes)
+    ids.set(content.equals(zeroBlock) ? zeroId : nameContent(hashKey, 0, content), block * idBytes)
   }
   return { data, ids }
 }
 
 export function seal({ data, ids, picks, packKey, first }: SealJob): Sealed {
-  const key = asBuffer(packKey)
   const blobs = picks.map((block, at) =>
-    sealBlob(
-      key,
-      first + at,
-      ids.subarray(block * idBytes, (block + 1) * idBytes),
-      0,
-      data.subarray(block * blockBytes, (block + 1) * blockBytes),
-    ),
+    sealBlob(packKey, first + at, partOf(ids, block, idBytes), 0, partOf(data, block, blockBytes)),
   )
   const lengths = blobs.map(({ parts: [text, tag] }) => text.length + tag.length)
   const bytes = new Uint8Array(lengths.reduce((sum, length) => sum + length, 0))
@@ -83,15 +81,15 @@ export function seal({ data, ids, picks, packKey, first }: SealJob): Sealed {
   return { bytes, lengths, codecs: blobs.map(({ codec }) => codec) }
 }
 
-export function open({ sealed, blobs, hashKey }: OpenJob): Opened {
-  const key = asBuffer(hashKey)
-  const data = new Uint8Array(blobs.length * blockBytes)
-  for (const [number, { piece, at, length, id, packKey, ...rest }] of blobs.entries()) {
-    const entry: Entry = { ...rest, id: asBuffer(id), length, offset: at }
-    const bytes = sealed[piece]?.subarray(at, at + length) ?? new Uint8Array()
-    const content = openBlob(asBuffer(packKey), key, entry, bytes)
-    if (content === null) return { damaged: number }
-    data.set(content, number * blockBytes)
+export function open({ sealed, packKeys, ids, blocks, hashKey }: OpenJob): Opened {
+  const data = new Uint8Array(blocks.length * blockBytes)
+  const none = new Uint8Array()
+  for (const [block, { piece, at, length, pack, number, codec }] of blocks.entries()) {
+    const entry = { id: partOf(ids, block, idBytes), level: 0, codec, number, length, offset: at }
+    const bytes = sealed[piece]?.subarray(at, at + length) ?? none
+    const content = openBlob(packKeys[pack] ?? none, hashKey, entry, bytes)
+    if (content === null) return { damaged: block }
+    data.set(content, block * blockBytes)
   }
   return { data }
 }
