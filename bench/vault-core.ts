@@ -122,30 +122,35 @@ try {
   )
   console.log(`  stored ${(full.storedBytes / MiB).toFixed(1)} MiB`)
 
-  const changed: Extent[] = []
-  for (let number = 0; number < bytes / block; number++)
-    if (Math.random() < 0.05) {
-      await file.write(randomBytes(block), 0, block, number * block)
-      changed.push({ offset: number * block, length: block, kind: 'data' })
-    }
-  await file.sync()
-  const second = of()
-  const changedBytes = changed.length * block
-  const previous = { backup: first.backup, whyNot: null }
-  const more = await timed('incremental', changedBytes, () =>
-    vault.writeBackup({ of: second, previous, facts }, fileSource(file, changed)),
-  )
-  console.log(`  changed ${(changedBytes / MiB).toFixed(1)} MiB, stored ${(more.storedBytes / MiB).toFixed(1)} MiB`)
-
-  for (const [what, backup] of [
-    ['restore of the first', first],
-    ['restore of the second', second],
-  ] as const) {
-    const target = await open(join(root, 'restored'), 'w+')
+  /** Random blocks are written anew, and the backup before is continued. */
+  const increment = async (previous: BackupRef, share: number, measured: boolean): Promise<BackupRef> => {
+    const changed: Extent[] = []
+    for (let number = 0; number < bytes / block; number++)
+      if (Math.random() < share) {
+        await file.write(randomBytes(block), 0, block, number * block)
+        changed.push({ offset: number * block, length: block, kind: 'data' })
+      }
+    await file.sync()
+    const next = of()
+    const request = { of: next, previous: { backup: previous.backup, whyNot: null }, facts }
+    const write = () => vault.writeBackup(request, fileSource(file, changed))
+    const changedBytes = changed.length * block
+    const { storedBytes } = await (measured ? timed('incremental', changedBytes, write) : write())
+    if (measured) console.log(`  changed ${(changedBytes / MiB).toFixed(1)} MiB, stored ${(storedBytes / MiB).toFixed(1)} MiB`)
+    return next
+  }
+  const restore = async (what: string, backup: BackupRef) => {
+    await rm(join(root, 'restored'), { force: true })
+    const target = await open(join(root, 'restored'), 'w')
     await target.truncate(bytes)
     await timed(what, bytes, () => vault.restoreBackup({ of: backup, rootHash: null }, fileTarget(target)))
     await target.close()
   }
+
+  await restore('restore', first)
+  let last = await increment(first, 0.05, true)
+  for (let count = 1; count < 30; count++) last = await increment(last, 0.005, false)
+  await restore('restore after 30 increments', last)
   execFileSync('cmp', [join(root, 'disk'), join(root, 'restored')])
   console.log(`the restored disk is the same; ${((await stat(join(root, 'restored'))).blocks * 512) / MiB} MiB allocated`)
   await crew.close()

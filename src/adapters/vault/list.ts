@@ -21,7 +21,7 @@ export async function manifestsOf(
       if (!(error instanceof Damaged)) throw error
       damaged.push(error)
     }
-  found.whole.sort((one, other) => (one.writtenAt < other.writtenAt ? -1 : 1))
+  found.whole.sort((one, other) => one.writtenAt.localeCompare(other.writtenAt))
   return { manifests: found.whole, foreign: found.foreign, lacking: found.lacking, damaged }
 }
 

@@ -13,12 +13,25 @@ const plainBytes = (level: number): number => (level === 0 ? blockBytes : pageBy
 
 export type SealedBlob = { readonly codec: Codec; readonly parts: readonly [Buffer, Buffer] }
 
-/** The output of the compressor in one piece: in pieces of the default size it takes three times as long. */
-const compression = { chunkSize: blockBytes + 1024, params: { [constants.ZSTD_c_compressionLevel]: 3 } }
+/** The output in one piece: in pieces of the default size it takes three times as long. `info`: the engine is given too. */
+const compression = { chunkSize: blockBytes + 1024, params: { [constants.ZSTD_c_compressionLevel]: 3 }, info: true }
+const decompression = { chunkSize: blockBytes, maxOutputLength: blockBytes, info: true }
+
+const compress = (content: Uint8Array): Buffer => released(zstdCompressSync(content, compression))
+
+/**
+ * What the engine gave. An engine lives until V8 looks through everything, and holds its buffer so long: 60 MiB of them gather. It
+ * does not need it any more.
+ */
+function released(result: unknown): Buffer {
+  const { buffer, engine } = result as { buffer: Buffer; engine: { _outBuffer: Buffer | null } }
+  engine._outBuffer = null
+  return buffer
+}
 
 /** Pages are hashes, which do not compress. */
 export function sealBlob(packKey: Uint8Array, number: number, id: Uint8Array, level: number, content: Uint8Array): SealedBlob {
-  const packed = level === 0 ? zstdCompressSync(content, compression) : null
+  const packed = level === 0 ? compress(content) : null
   const codec = packed !== null && packed.length < content.length ? codecs.zstd : codecs.raw
   const stored = codec === codecs.zstd && packed !== null ? packed : content
   return { codec, parts: sealPart(packKey, number, boundOf(id, level, codec), stored) }
@@ -36,7 +49,7 @@ export function openBlob(packKey: Uint8Array, hashKey: Uint8Array, entry: Entry,
 
 function decompress(stored: Buffer): Buffer | null {
   try {
-    return zstdDecompressSync(stored, { chunkSize: blockBytes, maxOutputLength: blockBytes })
+    return released(zstdDecompressSync(stored, decompression))
   } catch {
     return null
   }
