@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { open, readdir, readFile, readlink, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isGone } from '../adapters/storage/processes.ts'
 
 export type Service = 'agent' | 'controller'
 
@@ -42,9 +43,8 @@ async function look(pid: number): Promise<Running | null> {
   }
 }
 
-export async function isAlive({ pid, start }: Pick<Running, 'pid' | 'start'>): Promise<boolean> {
-  return (await look(pid))?.start === start
-}
+/** Until its last thread is gone it holds its sockets and locks. */
+export const isAlive = async (process: Pick<Running, 'pid' | 'start'>): Promise<boolean> => !(await isGone(process))
 
 async function all(): Promise<Running[]> {
   const pids = (await readdir('/proc')).map(Number).filter(Number.isInteger)

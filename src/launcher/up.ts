@@ -11,8 +11,8 @@ import { lastWords } from './last-words.ts'
 import { withLock } from './lock.ts'
 import { databaseNeed, ensurePackages, machineNeeds } from './packages.ts'
 import { type Places, preparePlaces } from './places.ts'
-import { addressProblem, healthOf, holderOf } from './ports.ts'
-import { findService, programs, type Running, type Service, startService } from './processes.ts'
+import { type Address, addressProblem, healthOf, holderOf } from './ports.ts'
+import { findService, isAlive, programs, type Running, type Service, startService } from './processes.ts'
 import { say, step } from './say.ts'
 import { ensureUser } from './system-user.ts'
 
@@ -81,16 +81,22 @@ async function ensureService(
   isReady: () => Promise<boolean>,
 ): Promise<'attached' | 'started'> {
   return await step(`Starting the ${service}`, async () => {
-    const running = await findService(service, places.run, run[service])
+    let running = await findService(service, places.run, run[service])
     if (running) tellUnapplied(service, running, env)
-    const started = running ? null : await startService(service, logs, env, run[service])
     let ended: string | undefined
-    void started?.ended.then((how) => {
-      ended = how
-    })
+    const start = async () => {
+      const started = await startService(service, logs, env, run[service])
+      void started.ended.then((how) => {
+        ended = how
+      })
+    }
+    if (running === null) await start()
     for (const end = Date.now() + slowestStartMs; Date.now() < end; await sleep(20)) {
-      if (await isReady()) return started ? 'started' : 'attached'
+      if (await isReady()) return running ? 'attached' : 'started'
       if (ended !== undefined) break
+      if (running === null || (await isAlive(running))) continue
+      running = null // it was about to end
+      await start()
     }
     const log = join(places.state, 'log', `${service}.log`)
     if (ended === undefined)
@@ -153,14 +159,25 @@ async function refuseOtherAddress(controller: ControllerConfig, places: Places, 
       why: `This state is already served at ${has}, not at ${asked}. Run 'npm run down' with the same COMEBACK_STATE first.`,
     })
   }
-  const problem = running ? null : await addressProblem(controller.listen)
+  if (running) return
+  const { problem, holder } = await takenBy(controller.listen)
   if (problem === null) return
-  const holder = problem === 'EADDRINUSE' ? await holderOf(controller.listen.port) : null
   const why =
     problem === 'EADDRINUSE'
       ? `is taken by ${holder ?? 'another program'}. Stop that, or choose`
       : `is no address of this machine that can be listened on (${problem}). Choose`
   throw refuse.setup({ why: `${asked} ${why} another address: COMEBACK_LISTEN=127.0.0.1:8775 npm start` })
+}
+
+/** How long the last threads of a killed process may hold an address; by then nothing shows whose they are. */
+const letGoMs = 5_000
+
+async function takenBy(address: Address): Promise<{ problem: string | null; holder: string | null }> {
+  for (const end = Date.now() + letGoMs; ; await sleep(50)) {
+    const problem = await addressProblem(address)
+    const holder = problem === 'EADDRINUSE' ? await holderOf(address.port) : null
+    if (problem !== 'EADDRINUSE' || holder !== null || Date.now() > end) return { problem, holder }
+  }
 }
 
 const socketAnswers = (path: string): Promise<boolean> =>

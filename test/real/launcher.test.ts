@@ -1,5 +1,6 @@
 /** Starting and stopping as a user does, with stand-ins for agent and controller: places, processes, PostgreSQL, what is left behind. */
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -129,6 +130,23 @@ test('says who has the port, and starts nothing', async () => {
   expect(code).toBe(1)
   expect(err).toContain(`127.0.0.1:${port} is taken by `)
   expect(err).toContain(`(process ${process.pid})`)
+})
+
+test('waits for a killed process whose last thread still holds the port', async () => {
+  const script = `
+import ctypes, os, socket, threading, time
+held = socket.create_server(('127.0.0.1', ${port}))
+def last():
+    print('held', flush=True)
+    time.sleep(2)
+    os._exit(0)
+threading.Thread(target=last).start()
+ctypes.CDLL(None).pthread_exit(None)
+`
+  const dying = spawn('python3', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(dying.stdout, 'data')
+  const { parts } = await up(settingsFor(join(folder, 'state'), port))
+  expect(parts).toContain('controller: started')
 })
 
 test('a bad setting is one sentence', async () => {

@@ -10,6 +10,7 @@ const tool = (name: string, folder: string, from: string, why: string): Need => 
 })
 const curl = tool('curl', '/usr/bin', 'curl', 'speaks the documented lines word for word')
 const fileSystems = tool('debugfs', '/usr/sbin', 'e2fsprogs', 'looks into the disks of guests')
+const python = tool('python3', '/usr/bin', 'python3-minimal', 'plays a process whose first thread has ended')
 const openssl = tool('openssl', '/usr/bin', 'openssl', 'makes certificates for agents of other hosts')
 
 const database = [databaseNeed(false)]
@@ -36,7 +37,7 @@ export const rounds: readonly (readonly Group[])[] = [
     { name: 'stories', needs: [...database, curl], about: 'whole stories, with storage and hosts in memory' },
   ],
   [
-    { name: 'real', needs: [...machines, fileSystems, openssl], about: 'real guests and processes' },
+    { name: 'real', needs: [...machines, fileSystems, openssl, python], about: 'real guests and processes' },
     {
       name: 'campaigns',
       needs: [...machines, fileSystems],

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import type pg from 'pg'
 import { connect } from '../../../src/adapters/database/connect.ts'
+import { isGone, markOf } from '../../../src/adapters/storage/processes.ts'
 import { findByUuid } from '../../../src/agent/machines/process.ts'
 import { runDirectoryOf } from '../../../src/agent/protocol.ts'
 import { agentConfig, controllerConfig } from '../../../src/config.ts'
@@ -94,8 +95,9 @@ export class Breakable {
   async kill(victim: Victim, instance: InstanceId): Promise<void> {
     const pid = await this.pidOf(victim, instance)
     if (pid === null) return
+    const mark = await markOf(pid)
     process.kill(pid, 'SIGKILL')
-    await eventually(`the end of the ${victim}`, async () => (await this.pidOf(victim, instance)) !== pid)
+    await eventually(`the end of the ${victim}`, async () => mark === null || (await isGone(mark)))
   }
 
   arm = (point: string, what: string): Promise<void> => writeFile(join(this.#points, point), what)

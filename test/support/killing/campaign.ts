@@ -52,6 +52,7 @@ export class Campaign {
   /** Throws when anything is not as it must be. */
   async run(one: Case): Promise<Outcome> {
     const since = performance.now()
+    await this.on.up() // whatever a case that failed has left dead
     await this.#forgetRestarts()
     await this.guest.mark()
     await this.guest.write()
