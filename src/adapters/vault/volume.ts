@@ -110,6 +110,7 @@ export class VolumeVault {
     const state = await this.sweepState()
     const packs = new Map<string, number>()
     for (const name of await this.namesUnder(this.names.packs)) {
+      if (!name.endsWith('.pack')) continue // what somebody laid beside them is none
       const written = `${writerIn(name)}.${attemptIn(name)}`
       packs.set(written, (packs.get(written) ?? 0) + 1)
     }
