@@ -42,7 +42,7 @@ export async function portrait(box: Installation, cloud: OpenStack, id: string):
   }
 }
 
-/** The head and its generation are what a rollback is for. */
+/** The head, its generation and how it was left are what a rollback is for. */
 async function rowsOf(url: string, id: string, volumes: readonly string[]): Promise<Record<string, Row[]>> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
@@ -56,6 +56,7 @@ async function rowsOf(url: string, id: string, volumes: readonly string[]): Prom
       volumes: await read('select * from volumes where id = any($1) order by id', volumes, [
         'head_layer_id',
         'generation',
+        'left_clean',
         'updated_at',
       ]),
     }
