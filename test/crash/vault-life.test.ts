@@ -73,7 +73,8 @@ test('every listed backup restores byte for byte, and what nobody needs goes', {
     ),
     {
       numRuns: Number(process.env['COMEBACK_RUNS'] ?? 60),
-      ...(process.env['COMEBACK_SEED'] ? { seed: Number(process.env['COMEBACK_SEED']) } : {}),
+      // The same lives in every run, unless others are asked for.
+      seed: Number(process.env['COMEBACK_SEED'] ?? 1),
     },
   )
 })

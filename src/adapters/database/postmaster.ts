@@ -1,4 +1,5 @@
-import { readFile, stat } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -15,6 +16,33 @@ export async function postmasterOf(dataDir: string): Promise<number | null> {
   } catch {
     return null
   }
+}
+
+/**
+ * Takes away the lock files of a postmaster that was killed and is only not reaped yet: process 1 of a small machine may take
+ * minutes, and every new server would take it for alive. Only when nothing of it lives: all processes of a server work in its data directory.
+ */
+export async function unlockDead(dataDir: string, socketLock: string): Promise<void> {
+  for (const file of [join(dataDir, 'postmaster.pid'), socketLock]) {
+    const pid = await firstLine(file)
+    const state = pid ? await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '') : ''
+    if (!/^\d+ \(postgres\) [ZX] /.test(state) || (await worksIn(dataDir))) continue
+    const aside = `${file}.${randomUUID()}`
+    await rename(file, aside).catch(() => undefined)
+    // Somebody else may have been quicker, and a new server's file be in our hands.
+    if ((await firstLine(aside)) === pid) await rm(aside)
+    else await rename(aside, file).catch(() => undefined)
+  }
+}
+
+async function worksIn(directory: string): Promise<boolean> {
+  const wanted = await stat(directory)
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    const at = await stat(`/proc/${name}/cwd`).catch(() => null)
+    if (at?.dev === wanted.dev && at.ino === wanted.ino) return true
+  }
+  return false
 }
 
 const alive = (pid: number): boolean => {

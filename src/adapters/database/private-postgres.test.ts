@@ -1,9 +1,12 @@
+import { spawn } from 'node:child_process'
 import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { postgresBinaries, postgresUser } from './postgres-binaries.ts'
+import { settings } from './postgres-settings.ts'
 import { postmasterOf, stopPostgres } from './postmaster.ts'
 import { ensureDatabase, ensurePostgres, type PrivatePostgres, postgresUrl } from './private-postgres.ts'
 
@@ -48,6 +51,25 @@ test('several starters at once all reach the same server', async () => {
   const urls = await Promise.all([1, 2, 3].map(() => ensureDatabase(p, 'comeback')))
   expect(new Set(urls).size).toBe(1)
   expect(await ask('select current_database() as name', 'comeback')).toEqual([{ name: 'comeback' }])
+})
+
+test('a postmaster that is dead and that nobody reaps is not taken for alive', async () => {
+  await ensurePostgres(p)
+  await stopPostgres(p.dataDir)
+  const [bin, user] = await Promise.all([postgresBinaries(), postgresUser()])
+  const how = Object.entries(settings(p.socketDir, 5432, 'durable')).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  const args = ['-c', '"$0" "$@" & exec sleep 600', join(bin, 'postgres'), '-D', p.dataDir, ...how]
+  const careless = spawn('sh', args, { ...user, cwd: '/', stdio: 'ignore' })
+  try {
+    await expect.poll(() => ensurePostgres(p)).toBe('attached')
+    const dead = await postmasterOf(p.dataDir)
+    process.kill(dead ?? 0, 'SIGKILL')
+    expect(await ensurePostgres(p, 30_000)).toBe('started')
+    expect(await readFile(`/proc/${dead}/stat`, 'utf8')).toMatch(/\) Z /)
+    expect(await postmasterOf(p.dataDir)).not.toBe(dead)
+  } finally {
+    careless.kill('SIGKILL')
+  }
 })
 
 test('comes back with what was committed after its postmaster was killed', async () => {

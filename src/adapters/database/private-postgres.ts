@@ -14,6 +14,7 @@ import { refuse } from '../../domain/refusals.ts'
 import { isConnectionFailure } from './failures.ts'
 import { postgresBinaries, postgresUser, type RunsAs } from './postgres-binaries.ts'
 import { assertSafe, type Durability, settings } from './postgres-settings.ts'
+import { unlockDead } from './postmaster.ts'
 
 export type PrivatePostgres = {
   readonly dataDir: string
@@ -126,6 +127,7 @@ async function startUntilItAnswers(p: PrivatePostgres, bin: string, user: RunsAs
     if (!running) {
       if (starts > 0) await sleep(Math.min(100 * starts, 500))
       if (starts > 0 && (await answers(p))) return 'attached'
+      if (starts > 0) await unlockDead(p.dataDir, join(p.socketDir, `.s.PGSQL.${port}.lock`))
       starts += 1
       running = true
       const server = await spawnServer(p, bin, user)
