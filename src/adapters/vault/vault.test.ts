@@ -3,24 +3,12 @@ import { randomBytes } from 'node:crypto'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { memorySource, memoryTarget } from '../../../test/support/memory-disk.ts'
 import { MemoryVaultStore } from '../../../test/support/memory-vault-store.ts'
+import { facts } from '../../../test/support/vault/stage.ts'
 import { type BackupId, newId, type ProjectId, type VaultId, type VolumeId } from '../../domain/ids.ts'
-import type { BackupFacts, BackupRef } from '../../ports/vault-mover.ts'
+import type { BackupRef } from '../../ports/vault-mover.ts'
 import { makeVault, openVault, type Vault } from './vault.ts'
 
 const block = 65_536
-const facts: BackupFacts = {
-  name: 'nightly',
-  description: null,
-  createdAt: '2026-11-22T00:00:00Z',
-  volumeName: 'data',
-  projectName: 'demo',
-  bootable: false,
-  metadata: {},
-  imageMetadata: null,
-  consistency: 'crash',
-  instance: null,
-}
-
 let store: MemoryVaultStore
 let vault: Vault
 const volume = newId<VolumeId>()

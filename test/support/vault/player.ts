@@ -1,14 +1,14 @@
 /** Plays the life of a volume and its backups against a vault, with crashes, and holds the vault to a model of it. */
 import { randomBytes } from 'node:crypto'
 import { expect } from 'vitest'
-import type { Measures } from '../../../src/adapters/vault/format/shape.ts'
 import { makeVault, openVault, type Vault } from '../../../src/adapters/vault/vault.ts'
 import { type BackupId, newId, type ProjectId, type VaultId, type VolumeId } from '../../../src/domain/ids.ts'
-import type { BackupFacts, BackupRef } from '../../../src/ports/vault-mover.ts'
+import type { BackupRef } from '../../../src/ports/vault-mover.ts'
 import type { VaultStore } from '../../../src/ports/vault-store.ts'
 import { MemoryVaultStore } from '../memory-vault-store.ts'
 import { BreakableStore, type Breaking, Died } from './breakable-store.ts'
 import { type Disk, modelSource, modelTarget, sizeOf } from './model-disk.ts'
+import { facts, measures } from './stage.ts'
 
 export type Move =
   | { readonly move: 'write'; readonly blocks: readonly (readonly [number, number])[] }
@@ -29,22 +29,6 @@ export type Move =
 
 /** `asked`: whether it is whole is not known, for whoever wrote it was not heard of again. */
 type Kept = { readonly of: BackupRef; readonly content: Disk; state: 'asked' | 'whole' | 'deleted' }
-
-export const facts: BackupFacts = {
-  name: 'nightly',
-  description: null,
-  createdAt: '2026-11-22T00:00:00Z',
-  volumeName: 'data',
-  projectName: 'demo',
-  bootable: false,
-  metadata: {},
-  imageMetadata: null,
-  consistency: 'crash',
-  instance: null,
-}
-
-/** Small, so that little data makes many packs and index objects. */
-const measures: Measures = { packBytes: 300_000, indexEntries: 7, mostIndexes: 3 }
 
 export class VaultPlayer {
   readonly store = new MemoryVaultStore()

@@ -23,7 +23,7 @@ export const facts: BackupFacts = {
 }
 
 /** Small, so that little data makes many packs and index objects. */
-const measures: Measures = { packBytes: 300_000, indexEntries: 7, mostIndexes: 3 }
+export const measures: Measures = { packBytes: 300_000, indexEntries: 7, mostIndexes: 3 }
 
 export class VaultStage {
   readonly store = new MemoryVaultStore()
